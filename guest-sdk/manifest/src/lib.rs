@@ -1,0 +1,304 @@
+//! The manifest: what a plugin says of itself, once per version, before anything is served.
+//!
+//! It is the half of the contract that will grow, so it crosses as a JSON document and not as a WIT record: fields are
+//! only ever added, each with a default. The host and the Rust SDK share these types; other languages write the document
+//! by its published schema (`docs/manifest.schema.json`, made from this file and kept equal by a test). Unknown fields
+//! are refused, so that a misspelt one is noticed at load and not in production.
+//!
+//! Verbs are not here: what a role implements decides what discovery offers.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the contract that this crate and `guest-sdk/wit` describe.
+pub const CONTRACT: &str = "0.1.0";
+
+/// The name of the custom section by which a component says what it was built with, as a [`BuiltWith`] in JSON. The host
+/// reads it before it compiles anything.
+pub const SECTION: &str = "outrigger:plugin";
+
+/// The custom section [`SECTION`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltWith {
+    /// Version of the contract, such as `0.1.0`.
+    pub contract: String,
+    /// Name and version of the SDK, such as `rust 0.1.0`.
+    pub sdk: String,
+}
+
+/// What `describe` returns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The plugin's name: a DNS label, unique in a host. Logs, metrics and grants use it.
+    pub name: String,
+    /// The plugin's own version, for people.
+    pub version: String,
+    /// One sentence for `inspect`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What it asks to be granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+    /// JSON Schema of the operator's configuration; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
+    /// What it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Resource>,
+    /// What runs on a schedule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collectors: Vec<Collector>,
+}
+
+/// A capability, and why it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capability {
+    /// The interface's name: `kubelet`, `config`, `objects` …
+    pub name: String,
+    /// Shown to whoever grants it.
+    pub reason: String,
+}
+
+/// One kind of object, in one or more versions of one group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resource {
+    /// API group, a DNS subdomain such as `metrics.k8s.io`.
+    pub group: String,
+    /// Versions in which it is served, preferred first. Rows of a table are the same in all of them.
+    pub versions: Vec<String>,
+    /// Plural name, as in URLs.
+    pub plural: String,
+    /// Singular name; empty lets clients take the lower-cased kind.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub singular: String,
+    /// Kind.
+    pub kind: String,
+    /// Cluster or Namespaced.
+    pub scope: Scope,
+    /// Short names for kubectl.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub short_names: Vec<String>,
+    /// Categories for kubectl, such as `all`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<String>,
+    /// One paragraph, for `kubectl explain`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What stands behind it.
+    pub backing: Backing,
+    /// Columns of its Table after `Name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Column>,
+    /// OpenAPI v3 schema of the object's fields but apiVersion, kind and metadata: an object schema with `properties`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// Rows carry protobuf too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protobuf: bool,
+}
+
+/// Where a resource's objects live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    /// No namespace.
+    Cluster,
+    /// In a namespace.
+    Namespaced,
+}
+
+/// What stands behind a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Backing {
+    /// Rows that collectors fetch, in a table of the host.
+    #[serde(rename_all = "camelCase")]
+    Table {
+        /// The live resource whose objects these rows speak of: existence, labels and selectors come from the live
+        /// object at every read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shadow: Option<Shadow>,
+    },
+}
+
+/// The live resources that a table may shadow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Shadow {
+    /// core/v1 nodes.
+    Nodes,
+    /// core/v1 pods in phase Running.
+    Pods,
+}
+
+/// A column of the Table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Column {
+    /// Heading.
+    pub name: String,
+    /// OpenAPI type of the cell: `string`, `integer`, `number`, `boolean` or `date`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// OpenAPI format of the cell; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// 0 is always shown, more only in wide output.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+}
+
+/// Something that runs on a schedule and fills tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Collector {
+    /// Its name within the plugin; handed to `collect`.
+    pub name: String,
+    /// For what it runs.
+    pub each: Each,
+    /// Seconds from one tick of a target to the next; the operator may set another (`--metric-resolution`).
+    pub interval_seconds: u32,
+    /// Seconds for which rows of the last good tick are served when later ones fail; 0: four intervals.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub keep_seconds: u32,
+    /// The plural names of the resources into which it may put rows.
+    pub fills: Vec<String>,
+    /// Number of its state's schema; a changed number offers the state to `migrate`, or starts empty.
+    #[serde(default)]
+    pub state_schema: u32,
+}
+
+/// For what a collector runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Each {
+    /// Once for the whole cluster.
+    Once,
+    /// For every node.
+    Node,
+}
+
+fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
+fn is_zero_u32(n: &u32) -> bool {
+    *n == 0
+}
+
+/// Why a manifest is refused; every sentence names the field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit(pub Vec<String>);
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+// === impl Manifest ===
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// One sentence for each thing that does not fit: malformed JSON, an unknown field, a name that is not a DNS name, a
+    /// resource named twice, a collector that fills what is not a table of this plugin.
+    pub fn read(bytes: &[u8]) -> Result<Self, Unfit> {
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|e| Unfit(vec![format!("the manifest is not valid: {e}")]))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// All that types cannot say.
+    ///
+    /// # Errors
+    /// See [`Manifest::read`].
+    pub fn check(&self) -> Result<(), Unfit> {
+        let mut wrong = Vec::new();
+        if !is_dns_label(&self.name) {
+            wrong.push(format!("name: {:?} is not a DNS label (lower-case letters, digits and '-', at most 63)", self.name));
+        }
+        let mut seen = BTreeMap::new();
+        for (i, r) in self.resources.iter().enumerate() {
+            let at = format!("resources[{i}]");
+            if !is_dns_subdomain(&r.group) || !r.group.contains('.') {
+                wrong.push(format!("{at}.group: {:?} is not a DNS subdomain with a dot, such as \"harbor.example.com\"", r.group));
+            }
+            if !is_dns_label(&r.plural) {
+                wrong.push(format!("{at}.plural: {:?} is not a DNS label", r.plural));
+            }
+            if !r.singular.is_empty() && !is_dns_label(&r.singular) {
+                wrong.push(format!("{at}.singular: {:?} is not a DNS label", r.singular));
+            }
+            if r.kind.is_empty() || !r.kind.chars().all(|c| c.is_ascii_alphanumeric()) || !r.kind.starts_with(|c: char| c.is_ascii_uppercase()) {
+                wrong.push(format!("{at}.kind: {:?} is not a kind in CamelCase", r.kind));
+            }
+            if r.versions.is_empty() {
+                wrong.push(format!("{at}.versions: at least one is needed"));
+            }
+            for v in &r.versions {
+                if !is_dns_label(v) {
+                    wrong.push(format!("{at}.versions: {v:?} is not a version such as \"v1\" or \"v1beta1\""));
+                }
+            }
+            if let Some(other) = seen.insert(r.plural.clone(), i) {
+                wrong.push(format!("{at}.plural: {:?} is already resources[{other}]", r.plural));
+            }
+            if let Some(schema) = &r.schema
+                && !schema.is_object()
+            {
+                wrong.push(format!("{at}.schema: must be an object"));
+            }
+        }
+        let mut names = BTreeMap::new();
+        for (i, c) in self.collectors.iter().enumerate() {
+            let at = format!("collectors[{i}]");
+            if !is_dns_label(&c.name) {
+                wrong.push(format!("{at}.name: {:?} is not a DNS label", c.name));
+            }
+            if let Some(other) = names.insert(c.name.clone(), i) {
+                wrong.push(format!("{at}.name: {:?} is already collectors[{other}]", c.name));
+            }
+            if c.interval_seconds == 0 {
+                wrong.push(format!("{at}.intervalSeconds: must be at least 1"));
+            }
+            for f in &c.fills {
+                if !seen.contains_key(f) {
+                    wrong.push(format!("{at}.fills: {f:?} is not a table in resources"));
+                }
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Unfit(wrong)) }
+    }
+
+    /// The published schema.
+    #[must_use]
+    pub fn schema() -> Value {
+        schemars::schema_for!(Manifest).into()
+    }
+}
+
+/// RFC 1123 label, as Kubernetes checks names.
+#[must_use]
+pub fn is_dns_label(s: &str) -> bool {
+    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !s.is_empty() && s.len() <= 63 && s.starts_with(ok) && s.ends_with(ok) && s.chars().all(|c| ok(c) || c == '-')
+}
+
+/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
+#[must_use]
+pub fn is_dns_subdomain(s: &str) -> bool {
+    s.len() <= 253 && s.split('.').all(is_dns_label)
+}

@@ -1,0 +1,20 @@
+//! Pure wire rules: what Kubernetes says on the wire, as types and functions without I/O.
+//!
+//! This room knows nobody. Everything here can be tested with a table of inputs and answers, and each rule names where it
+//! comes from upstream.
+
+pub mod discovery;
+pub mod identity;
+pub mod list_options;
+pub mod media;
+pub mod meta;
+pub mod openapi;
+pub mod protobuf;
+pub mod request_info;
+pub mod selector;
+pub mod status;
+pub mod table;
+pub mod time;
+
+/// The manifest of a plugin, shared with the SDK.
+pub use outrigger_manifest as manifest;

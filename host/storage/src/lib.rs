@@ -1,0 +1,7 @@
+//! What is kept: tables, whose rows collectors fetch and requests read.
+
+pub mod live;
+pub mod table;
+
+pub use live::{Live, LiveIndex};
+pub use table::{Key, Row, Snapshot, Table};
