@@ -4,4 +4,4 @@ pub mod live;
 pub mod table;
 
 pub use live::{Live, LiveIndex};
-pub use table::{Key, Row, Snapshot, Table};
+pub use table::{Entry, Key, Row, Snapshot, Table};
