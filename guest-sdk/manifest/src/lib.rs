@@ -6,12 +6,17 @@
 //! are refused, so that a misspelt one is noticed at load and not in production.
 //!
 //! Verbs are not here: what a role implements decides what discovery offers.
+//!
+//! The types stand here; how a plugin writes them fluently is in `builder`, what no type can say in `check`.
 
-use std::collections::BTreeMap;
+mod builder;
+mod check;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use check::{Unfit, is_dns_label, is_dns_subdomain};
 
 /// The version of the contract that this crate and `guest-sdk/wit` describe.
 pub const CONTRACT: &str = "0.1.0";
@@ -19,6 +24,12 @@ pub const CONTRACT: &str = "0.1.0";
 /// The name of the custom section by which a component says what it was built with, as a [`BuiltWith`] in JSON. The host
 /// reads it before it compiles anything.
 pub const SECTION: &str = "outrigger:plugin";
+
+/// The capabilities of this contract that need a grant, as the interfaces of `guest-sdk/wit/capabilities.wit` name them.
+pub const GRANTED: [&str; 8] = ["config", "kubelet", "objects", "http", "kv", "events", "metrics", "secrets"];
+
+/// The capabilities that every plugin has. A manifest may name them, to no effect.
+pub const FREE: [&str; 3] = ["log", "clock", "random"];
 
 /// The custom section [`SECTION`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,18 +206,6 @@ fn is_zero_u32(n: &u32) -> bool {
     *n == 0
 }
 
-/// Why a manifest is refused; every sentence names the field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit(pub Vec<String>);
-
-impl std::fmt::Display for Unfit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.join("; "))
-    }
-}
-
-impl std::error::Error for Unfit {}
-
 // === impl Manifest ===
 
 impl Manifest {
@@ -221,84 +220,9 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// All that types cannot say.
-    ///
-    /// # Errors
-    /// See [`Manifest::read`].
-    pub fn check(&self) -> Result<(), Unfit> {
-        let mut wrong = Vec::new();
-        if !is_dns_label(&self.name) {
-            wrong.push(format!("name: {:?} is not a DNS label (lower-case letters, digits and '-', at most 63)", self.name));
-        }
-        let mut seen = BTreeMap::new();
-        for (i, r) in self.resources.iter().enumerate() {
-            let at = format!("resources[{i}]");
-            if !is_dns_subdomain(&r.group) || !r.group.contains('.') {
-                wrong.push(format!("{at}.group: {:?} is not a DNS subdomain with a dot, such as \"harbor.example.com\"", r.group));
-            }
-            if !is_dns_label(&r.plural) {
-                wrong.push(format!("{at}.plural: {:?} is not a DNS label", r.plural));
-            }
-            if !r.singular.is_empty() && !is_dns_label(&r.singular) {
-                wrong.push(format!("{at}.singular: {:?} is not a DNS label", r.singular));
-            }
-            if r.kind.is_empty() || !r.kind.chars().all(|c| c.is_ascii_alphanumeric()) || !r.kind.starts_with(|c: char| c.is_ascii_uppercase()) {
-                wrong.push(format!("{at}.kind: {:?} is not a kind in CamelCase", r.kind));
-            }
-            if r.versions.is_empty() {
-                wrong.push(format!("{at}.versions: at least one is needed"));
-            }
-            for v in &r.versions {
-                if !is_dns_label(v) {
-                    wrong.push(format!("{at}.versions: {v:?} is not a version such as \"v1\" or \"v1beta1\""));
-                }
-            }
-            if let Some(other) = seen.insert(r.plural.clone(), i) {
-                wrong.push(format!("{at}.plural: {:?} is already resources[{other}]", r.plural));
-            }
-            if let Some(schema) = &r.schema
-                && !schema.is_object()
-            {
-                wrong.push(format!("{at}.schema: must be an object"));
-            }
-        }
-        let mut names = BTreeMap::new();
-        for (i, c) in self.collectors.iter().enumerate() {
-            let at = format!("collectors[{i}]");
-            if !is_dns_label(&c.name) {
-                wrong.push(format!("{at}.name: {:?} is not a DNS label", c.name));
-            }
-            if let Some(other) = names.insert(c.name.clone(), i) {
-                wrong.push(format!("{at}.name: {:?} is already collectors[{other}]", c.name));
-            }
-            if c.interval_seconds == 0 {
-                wrong.push(format!("{at}.intervalSeconds: must be at least 1"));
-            }
-            for f in &c.fills {
-                if !seen.contains_key(f) {
-                    wrong.push(format!("{at}.fills: {f:?} is not a table in resources"));
-                }
-            }
-        }
-        if wrong.is_empty() { Ok(()) } else { Err(Unfit(wrong)) }
-    }
-
     /// The published schema.
     #[must_use]
     pub fn schema() -> Value {
         schemars::schema_for!(Manifest).into()
     }
-}
-
-/// RFC 1123 label, as Kubernetes checks names.
-#[must_use]
-pub fn is_dns_label(s: &str) -> bool {
-    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !s.is_empty() && s.len() <= 63 && s.starts_with(ok) && s.ends_with(ok) && s.chars().all(|c| ok(c) || c == '-')
-}
-
-/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
-#[must_use]
-pub fn is_dns_subdomain(s: &str) -> bool {
-    s.len() <= 253 && s.split('.').all(is_dns_label)
 }
