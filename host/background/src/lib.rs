@@ -1,1 +1,14 @@
-//! TBD
+//! What runs without a request: collectors' ticks, from the schedule into the tables.
+//!
+//! One task per collector and target owns that pair's state and its clock, so a tick can never overlap itself and nothing is
+//! shared. A tick is a function (state, target) → (state, rows), and both results are taken only when it
+//! succeeds: after an error, a trap or a deadline the old state and the old rows stay, the rows up to their age bound.
+
+mod collectors;
+mod metrics;
+mod schedule;
+mod targets;
+
+pub use collectors::{Collectors, Options};
+pub use metrics::Metrics;
+pub use targets::Targets;

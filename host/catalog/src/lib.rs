@@ -1,1 +1,17 @@
-//! TBD
+//! What is served now: plugin versions → groups → resources, with discovery and OpenAPI bytes made once per change.
+//!
+//! Readers take a [`Snapshot`], which never changes; a change builds the next one beside it and swaps it whole, so a
+//! request sees one state of the world from its first byte to its last, and discovery never shows half a plugin. Whatever a
+//! plugin does while it runs, the documents here stay as they are: they are bytes in memory.
+
+mod catalog;
+mod documents;
+mod folder;
+mod guest;
+mod snapshot;
+
+pub use catalog::{Catalog, Refused};
+pub use documents::{Document, Documents};
+pub use folder::{Failure, Folder, Loads};
+pub use guest::Guest;
+pub use snapshot::{Installed, Served, Snapshot};

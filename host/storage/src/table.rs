@@ -28,6 +28,8 @@ pub struct Key {
 pub struct Row {
     /// Names the object.
     pub key: Key,
+    /// When the object was made; the moment of its publication if unknown.
+    pub created: Option<SystemTime>,
     /// The members of its JSON object but apiVersion, kind and metadata, **without the outer braces**; may be empty.
     pub fields: Box<[u8]>,
     /// The same fields in protobuf; empty if there are none.

@@ -1,0 +1,59 @@
+# Outrigger. `make help` lists what there is; `make run` and `make test` do all the set-up themselves.
+
+CARGO ?= cargo
+WASM := wasm32-wasip2
+PLUGINS := metrics
+EXAMPLES := hello-collector
+GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES)
+GUEST_OUT := target/$(WASM)/guest
+
+.DEFAULT_GOAL := help
+.PHONY: help build guests run test unit e2e e2e-node bench lint fmt tools clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: tools guests ## Build target/release/outrigger, target/plugins/*.wasm, target/examples/*.wasm
+	$(CARGO) build --release --locked -p outrigger -p local-kubelet
+
+guests: tools
+	$(CARGO) build --locked --profile guest --target $(WASM) $(GUESTS:%=-p %)
+	@mkdir -p target/plugins target/examples
+	@for p in $(PLUGINS); do scripts/place $(GUEST_OUT)/outrigger_plugin_$$p.wasm target/plugins/$$p.wasm; done
+	@for e in $(EXAMPLES); do scripts/place $(GUEST_OUT)/$$(echo $$e | tr - _).wasm target/examples/$$e.wasm; done
+
+run: build ## Serve metrics of this very machine; needs no cluster
+	@scripts/run
+
+test: unit e2e ## All tests: units, the sandbox, and a real control plane
+
+unit: tools guests
+	$(CARGO) test --locked --workspace --exclude outrigger-e2e
+
+e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and the HPA as judges
+	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
+	$(CARGO) build --locked -p outrigger
+	KUBEBUILDER_ASSETS="$$(e2e/control-plane/build)" $(CARGO) test --locked -p outrigger-e2e
+
+e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
+	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
+	$(CARGO) build --locked -p outrigger
+	e2e/node/test
+
+bench: build ## Figures: fresh calls, one tick, memory; each with the command that made it
+	@scripts/bench
+
+lint: tools ## Formatting, clippy on host and guests, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --profile guest --target $(WASM) $(GUESTS:%=-p %) -- -D warnings
+	@scripts/need bash "bash: apt-get install bash"
+	@for f in $$(git grep -lE '^#!/usr/bin/env bash' -- scripts e2e .ci); do bash -n $$f || exit 1; done
+
+fmt: ## Format all sources
+	$(CARGO) fmt --all
+
+tools:
+	@scripts/need cargo "Rust with rustup: see rustup.rs (rust-toolchain.toml names the version, rustup fetches it)"
+	@scripts/need cc "a C compiler: apt-get install gcc, or your system's"
+	@scripts/toolchain

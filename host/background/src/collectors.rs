@@ -1,0 +1,319 @@
+//! Collectors on their schedule.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use outrigger_api::manifest::{Collector, Each, Resource};
+use outrigger_catalog::{Catalog, Guest, Snapshot};
+use outrigger_sandbox::{CallError, Collected, GuestRow};
+use outrigger_storage::{Key, Row};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::{Of, Outcome};
+use crate::{Metrics, Targets, schedule};
+
+/// How collectors run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The operator's interval; the manifest's if absent.
+    pub interval: Option<Duration>,
+    /// Ticks under way at once, over all plugins. A tick mostly waits for a kubelet.
+    pub concurrency: usize,
+    /// The longest that one tick may take; never longer than its interval.
+    pub deadline: Duration,
+}
+
+/// Runs every collector of the catalog for every target it has.
+pub struct Collectors {
+    catalog: Arc<Catalog>,
+    targets: Arc<dyn Targets>,
+    options: Options,
+    permits: Semaphore,
+    metrics: Metrics,
+    started: Instant,
+    /// One more than the milliseconds from `started` to the start of the newest tick; 0 before the first.
+    newest: AtomicU64,
+    /// The longest interval of those that run; `None` while nothing runs.
+    longest: Mutex<Option<Duration>>,
+}
+
+/// One collector for one target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Job {
+    plugin: Arc<str>,
+    collector: Arc<str>,
+    target: Arc<str>,
+}
+
+/// A job's state cell: what the last good tick returned, and under which schema.
+#[derive(Default)]
+struct Cell {
+    schema: u32,
+    bytes: Vec<u8>,
+}
+
+/// How often expired rows are taken away.
+const SWEEP: Duration = Duration::from_secs(30);
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { interval: None, concurrency: 64, deadline: Duration::from_secs(30) }
+    }
+}
+
+// === impl Collectors ===
+
+impl Collectors {
+    /// Nothing runs before [`Collectors::run`].
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, targets: Arc<dyn Targets>, options: Options, metrics: Metrics) -> Self {
+        Self {
+            catalog,
+            targets,
+            permits: Semaphore::new(options.concurrency),
+            options,
+            metrics,
+            started: Instant::now(),
+            newest: AtomicU64::new(0),
+            longest: Mutex::new(None),
+        }
+    }
+
+    /// Whether ticks start when they should: the newest began less than one and a half intervals ago, as metrics-server's
+    /// `metric-collection-timely`. Right before the first tick, and while there is nothing to collect.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn timely(&self) -> Result<(), String> {
+        let longest = *self.longest.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest.load(Ordering::Relaxed);
+        let Some(interval) = longest.filter(|_| newest != 0) else { return Ok(()) };
+        let ago = self.started.elapsed().saturating_sub(Duration::from_millis(newest));
+        if ago > interval.mul_f64(1.5) + Duration::from_secs(4) {
+            return Err(format!("the newest tick started {} s ago, the interval is {} s", ago.as_secs(), interval.as_secs()));
+        }
+        Ok(())
+    }
+
+    /// Runs until `stop`, then waits for the ticks under way to be dropped. Rows stay: they are served to the end.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut changes = self.catalog.changes();
+        let mut nodes = self.targets.nodes();
+        let mut jobs: HashMap<Job, CancellationToken> = HashMap::new();
+        let tasks = TaskTracker::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            self.assign(&mut jobs, &mut nodes, &tasks, &stop);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = changes.changed() => {}
+                gone = nodes.changed() => if gone.is_err() {
+                    // Nobody will ever change the set again; the one there is stays.
+                    stop.cancelled().await;
+                    break;
+                },
+                _ = sweep.tick() => {
+                    for (_, _, table) in self.catalog.snapshot().tables() {
+                        table.sweep(SystemTime::now());
+                    }
+                }
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Starts what is missing, ends what is no longer wanted.
+    fn assign(
+        self: &Arc<Self>,
+        jobs: &mut HashMap<Job, CancellationToken>,
+        nodes: &mut watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        let snapshot = self.catalog.snapshot();
+        let nodes = nodes.borrow_and_update().clone();
+        let once: BTreeSet<Arc<str>> = BTreeSet::from(["".into()]);
+        let mut wanted = HashMap::new();
+        let mut longest = None;
+        for (plugin, installed) in snapshot.plugins() {
+            for spec in &installed.guest.manifest().collectors {
+                let targets = match spec.each {
+                    Each::Once => &once,
+                    Each::Node => &*nodes,
+                };
+                let interval = self.interval(spec);
+                let collector: Arc<str> = spec.name.as_str().into();
+                for target in targets {
+                    let job = Job { plugin: plugin.clone(), collector: collector.clone(), target: target.clone() };
+                    wanted.insert(job, schedule::phase(target, targets.len(), interval));
+                    longest = longest.max(Some(interval));
+                }
+            }
+        }
+        *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+        jobs.retain(|job, token| {
+            let keep = wanted.contains_key(job);
+            if !keep {
+                token.cancel();
+            }
+            keep
+        });
+        for (job, phase) in wanted {
+            jobs.entry(job.clone()).or_insert_with(|| {
+                let gone = CancellationToken::new();
+                tasks.spawn(self.clone().follow(job, phase, gone.clone(), stop.clone()));
+                gone
+            });
+        }
+    }
+
+    /// One job from its first tick to its end.
+    async fn follow(self: Arc<Self>, job: Job, phase: Duration, gone: CancellationToken, stop: CancellationToken) {
+        let source: Arc<str> = format!("{}/{}", job.collector, job.target).into();
+        let mut cell = Cell::default();
+        let mut due = self.started.elapsed().saturating_add(phase);
+        loop {
+            tokio::select! {
+                // Shutting down: rows are served to the end.
+                () = stop.cancelled() => return,
+                () = gone.cancelled() => break,
+                () = tokio::time::sleep_until(self.started + due) => {}
+            }
+            let snapshot = self.catalog.snapshot();
+            let Some((guest, spec)) = find(&snapshot, &job) else { break };
+            let interval = self.interval(&spec);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = gone.cancelled() => break,
+                () = self.tick(&job, &source, &*guest, &spec, interval, &mut cell) => {}
+            }
+            let now = self.started.elapsed();
+            let skipped = now.saturating_sub(due).as_nanos() / interval.as_nanos().max(1);
+            if skipped > 0 {
+                self.metrics.skipped.get_or_create(&job.of()).inc_by(u64::try_from(skipped).unwrap_or(u64::MAX));
+            }
+            due = schedule::next(due, now, interval);
+        }
+        // The target, or the collector, is gone: what it knew is no longer true.
+        for (plugin, _, table) in self.catalog.snapshot().tables() {
+            if *plugin == *job.plugin {
+                table.withdraw(&source);
+            }
+        }
+    }
+
+    async fn tick(&self, job: &Job, source: &Arc<str>, guest: &dyn Guest, spec: &Collector, interval: Duration, cell: &mut Cell) {
+        let begun = Instant::now();
+        let Ok(_place) = self.permits.acquire().await else { return };
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.newest.fetch_max(since.saturating_add(1), Ordering::Relaxed);
+        if cell.schema != spec.state_schema && !cell.bytes.is_empty() {
+            cell.bytes = guest.migrate(&job.collector, cell.schema, &cell.bytes).await.unwrap_or_default();
+        }
+        cell.schema = spec.state_schema;
+        let deadline = self.options.deadline.min(interval);
+        let result = guest.collect(&job.collector, &job.target, &cell.bytes, deadline).await;
+        self.metrics.duration.get_or_create(&job.of()).observe(begun.elapsed().as_secs_f64());
+        let outcome = match &result {
+            Ok(_) => "success",
+            Err(CallError::Refused { .. }) => "refused",
+            Err(_) => "failed",
+        };
+        self.metrics.ticks.get_or_create(&job.outcome(outcome)).inc();
+        match result {
+            Ok(collected) => cell.bytes = self.publish(job, source, guest, spec, interval, collected),
+            Err(error) => {
+                tracing::warn!(plugin = %job.plugin, collector = %job.collector, target = %job.target, "tick failed, last good rows stay: {error}");
+            }
+        }
+    }
+
+    /// Puts rows into the tables; returns the state to keep.
+    fn publish(
+        &self,
+        job: &Job,
+        source: &Arc<str>,
+        guest: &dyn Guest,
+        spec: &Collector,
+        interval: Duration,
+        collected: Collected,
+    ) -> Vec<u8> {
+        let snapshot = self.catalog.snapshot();
+        // The plugin was replaced during the tick: a version that is no longer served publishes nothing.
+        if find(&snapshot, job).is_none_or(|(now, _)| now.digest() != guest.digest()) {
+            return collected.state;
+        }
+        for complaint in &collected.complaints {
+            tracing::warn!(plugin = %job.plugin, collector = %job.collector, target = %job.target, "row left out: {complaint}");
+        }
+        let bad = u64::try_from(collected.complaints.len()).unwrap_or(u64::MAX);
+        self.metrics.complaints.get_or_create(&job.of()).inc_by(bad);
+        let keep = match spec.keep_seconds {
+            0 => interval.saturating_mul(4),
+            seconds => Duration::from_secs(seconds.into()).max(interval.saturating_mul(2)),
+        };
+        let at = SystemTime::now();
+        let mut rows: HashMap<String, Vec<Row>> = HashMap::new();
+        for row in collected.rows {
+            rows.entry(row.resource.clone()).or_default().push(kept(row));
+        }
+        for resource in guest.manifest().resources.iter().filter(|r| spec.fills.contains(&r.plural)) {
+            if let Some(table) = table(&snapshot, job, resource) {
+                table.publish(source, rows.remove(&resource.plural).unwrap_or_default(), at, keep);
+            }
+        }
+        collected.state
+    }
+
+    fn interval(&self, spec: &Collector) -> Duration {
+        self.options.interval.unwrap_or(Duration::from_secs(spec.interval_seconds.max(1).into()))
+    }
+}
+
+fn table<'a>(snapshot: &'a Snapshot, job: &Job, resource: &Resource) -> Option<&'a Arc<outrigger_storage::Table>> {
+    snapshot.table(&job.plugin, &resource.group, &resource.plural)
+}
+
+/// The version of a job's plugin that is served now, if it still has that collector.
+fn find(snapshot: &Snapshot, job: &Job) -> Option<(Arc<dyn Guest>, Collector)> {
+    let guest = &snapshot.plugins().get(&job.plugin)?.guest;
+    let spec = guest.manifest().collectors.iter().find(|c| *c.name == *job.collector)?;
+    Some((guest.clone(), spec.clone()))
+}
+
+/// A row as the table keeps it. The sandbox has checked that fields are an object and cells an array.
+fn kept(row: GuestRow) -> Row {
+    Row {
+        key: Key::new(&row.namespace, &row.name),
+        created: None,
+        fields: inside(&row.fields).into(),
+        protobuf: row.protobuf.into_boxed_slice(),
+        cells: inside(&row.cells).into(),
+    }
+}
+
+/// What stands between the outer brackets of a JSON object or array.
+fn inside(json: &[u8]) -> &[u8] {
+    let trimmed = json.trim_ascii();
+    trimmed.get(1..trimmed.len().saturating_sub(1)).unwrap_or_default().trim_ascii()
+}
+
+// === impl Job ===
+
+impl Job {
+    fn of(&self) -> Of {
+        Of { plugin: self.plugin.to_string(), collector: self.collector.to_string() }
+    }
+
+    fn outcome(&self, result: &'static str) -> Outcome {
+        Outcome { plugin: self.plugin.to_string(), collector: self.collector.to_string(), result }
+    }
+}

@@ -1,0 +1,125 @@
+//! The one owner of what is served: changes come in here, one at a time, and go out as a whole snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use outrigger_api::manifest::Resource;
+use tokio::sync::watch;
+
+use crate::{Installed, Snapshot};
+
+/// Why a plugin that loads is not served all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Two files hold plugins of one name.
+    #[error("a plugin named {name:?} is already served from {other}; give one of them another name")]
+    Name {
+        /// The name.
+        name: String,
+        /// Where the other came from.
+        other: String,
+    },
+    /// Two plugins claim one resource.
+    #[error("{resource} is already served by plugin {other:?}")]
+    Resource {
+        /// `PLURAL.GROUP/VERSION`.
+        resource: String,
+        /// The plugin that has it.
+        other: String,
+    },
+}
+
+/// What is served now.
+pub struct Catalog {
+    built_in: Vec<Resource>,
+    now: ArcSwap<Snapshot>,
+    changing: Mutex<()>,
+    changes: watch::Sender<u64>,
+}
+
+// === impl Catalog ===
+
+impl Catalog {
+    /// A catalog that serves `built_in` and no plugin yet.
+    #[must_use]
+    pub fn new(built_in: Vec<Resource>) -> Self {
+        let first = Snapshot::build(&[], &built_in, &Snapshot::default());
+        Self { built_in, now: ArcSwap::from_pointee(first), changing: Mutex::new(()), changes: watch::Sender::new(0) }
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.now.load_full()
+    }
+
+    /// Changes whenever the snapshot does.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Serves exactly these plugins from now on, in one step.
+    ///
+    /// Where two of them claim one name or one resource, whoever is served already stays, else the earlier in the list. The
+    /// other goes back to the version of the same origin that is served now, if that one fits, or else is left out as a
+    /// whole; either way it is returned with the reason.
+    pub fn replace(&self, plugins: Vec<Installed>) -> Vec<(Installed, Refused)> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.now.load_full();
+        let served: BTreeMap<Arc<str>, Installed> = before.plugins().values().map(|p| (p.origin.clone(), p.clone())).collect();
+        let (mut order, new): (Vec<_>, Vec<_>) = plugins.into_iter().partition(|p| served.contains_key(&p.origin));
+        order.extend(new);
+
+        let mut claims = Claims::of(&self.built_in);
+        let (mut kept, mut refused) = (Vec::new(), Vec::new());
+        for plugin in order {
+            match claims.admit(&plugin) {
+                Ok(()) => kept.push(plugin),
+                Err(why) => {
+                    kept.extend(served.get(&plugin.origin).filter(|old| claims.admit(old).is_ok()).cloned());
+                    refused.push((plugin, why));
+                }
+            }
+        }
+        self.now.store(Arc::new(Snapshot::build(&kept, &self.built_in, &before)));
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        refused
+    }
+}
+
+/// Who has claimed what so far.
+struct Claims {
+    names: BTreeMap<String, Arc<str>>,
+    resources: BTreeMap<String, String>,
+}
+
+// === impl Claims ===
+
+impl Claims {
+    fn of(built_in: &[Resource]) -> Self {
+        let resources = built_in.iter().flat_map(names_of).map(|r| (r, "built in".to_owned())).collect();
+        Self { names: BTreeMap::new(), resources }
+    }
+
+    fn admit(&mut self, plugin: &Installed) -> Result<(), Refused> {
+        let manifest = plugin.guest.manifest();
+        if let Some(other) = self.names.get(&manifest.name) {
+            return Err(Refused::Name { name: manifest.name.clone(), other: other.to_string() });
+        }
+        let claimed: Vec<String> = manifest.resources.iter().flat_map(names_of).collect();
+        for resource in &claimed {
+            if let Some(other) = self.resources.get(resource) {
+                return Err(Refused::Resource { resource: resource.clone(), other: other.clone() });
+            }
+        }
+        self.names.insert(manifest.name.clone(), plugin.origin.clone());
+        self.resources.extend(claimed.into_iter().map(|r| (r, manifest.name.clone())));
+        Ok(())
+    }
+}
+
+fn names_of(resource: &Resource) -> impl Iterator<Item = String> {
+    resource.versions.iter().map(|v| format!("{}.{}/{v}", resource.plural, resource.group))
+}

@@ -1,0 +1,235 @@
+//! A folder of plugins: every `*.wasm` in it is served, and every change of it takes effect, all or nothing per file.
+//!
+//! A file that cannot be loaded leaves the version that was served from it in place; what is wrong is logged once, counted,
+//! and kept in [`Folder::failures`] until the file changes. Half-written files are such failures, and the end of the
+//! writing is such a change. Notifications of the file system only wake the scan: what counts is what the scan
+//! finds, and it also runs every ten seconds (a mounted ConfigMap swaps symbolic links, and a watch can be lost).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use notify::{RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Catalog, Guest, Installed};
+
+/// Makes a plugin of bytes: the sandbox, or a test's own.
+#[async_trait]
+pub trait Loads: Send + Sync {
+    /// Checks, compiles, describes. The error is one sentence for a person.
+    ///
+    /// # Errors
+    /// Whatever keeps the bytes from being a plugin of this host.
+    async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String>;
+}
+
+/// A file that could not be served, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The file.
+    pub path: PathBuf,
+    /// Digest of the bytes that failed; empty if they could not be read.
+    pub digest: String,
+    /// One sentence.
+    pub why: String,
+    /// Whether an earlier version of this file is still served.
+    pub still_served: bool,
+}
+
+/// Something that wants to hear of loads, for metrics.
+type OnLoad = Box<dyn Fn(&Path, Result<(), &Failure>) + Send + Sync>;
+
+/// A folder whose plugins are served.
+pub struct Folder {
+    path: PathBuf,
+    catalog: Arc<Catalog>,
+    loader: Arc<dyn Loads>,
+    on_load: OnLoad,
+    files: tokio::sync::Mutex<BTreeMap<PathBuf, File>>,
+    failures: Mutex<Vec<Failure>>,
+}
+
+/// What is known of one file.
+#[derive(Default)]
+struct File {
+    stamp: Option<Stamp>,
+    digest: String,
+    good: Option<Arc<dyn Guest>>,
+    failure: Option<Failure>,
+    /// The newest version is good in itself, but another plugin has its name or resource.
+    in_the_way: bool,
+}
+
+/// Cheap signs of a change: when none of them moved, the bytes are not read again.
+#[derive(Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    real: PathBuf,
+}
+
+const QUIET: Duration = Duration::from_millis(100);
+const RESCAN: Duration = Duration::from_secs(10);
+
+// === impl Folder ===
+
+impl Folder {
+    /// A folder, not looked at yet. `on_load` hears of each load: good, or the failure.
+    #[must_use]
+    pub fn new(path: PathBuf, catalog: Arc<Catalog>, loader: Arc<dyn Loads>, on_load: OnLoad) -> Self {
+        Self { path, catalog, loader, on_load, files: tokio::sync::Mutex::default(), failures: Mutex::default() }
+    }
+
+    /// Files that are not served as they are now.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Follows the folder until `stop`; [`Folder::scan`] once before, to know the first result.
+    pub async fn follow(&self, stop: CancellationToken) {
+        let touched = Arc::new(Notify::new());
+        let wake = touched.clone();
+        // Kept until the end of this function: dropping it ends the watch.
+        let watcher = notify::recommended_watcher(move |_| wake.notify_one())
+            .and_then(|mut w| w.watch(&self.path, RecursiveMode::NonRecursive).map(|()| w));
+        if let Err(error) = &watcher {
+            tracing::warn!(folder = %self.path.display(), %error, "no notifications of changes here; looking every 10 s");
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = touched.notified() => {
+                    // A copy is many events: wait until nothing has moved for a moment.
+                    while tokio::time::timeout(QUIET, touched.notified()).await.is_ok() && !stop.is_cancelled() {}
+                }
+                () = tokio::time::sleep(RESCAN) => {}
+            }
+            if let Err(error) = self.scan().await {
+                tracing::warn!(folder = %self.path.display(), %error, "the plugin folder cannot be read; what is served stays");
+            }
+        }
+    }
+
+    /// Looks at every file once, loads what has changed, and serves the result in one step.
+    ///
+    /// # Errors
+    /// The folder cannot be read; nothing has changed then.
+    pub async fn scan(&self) -> io::Result<()> {
+        let mut files = self.files.lock().await;
+        let found = candidates(&self.path).await?;
+        let mut changed = files.len();
+        files.retain(|path, _| found.contains_key(path));
+        changed -= files.len();
+        for (path, stamp) in found {
+            let file = files.entry(path.clone()).or_default();
+            if file.stamp.as_ref() == Some(&stamp) {
+                continue;
+            }
+            file.stamp = Some(stamp);
+            if self.load(&path, file).await {
+                changed += 1;
+            }
+        }
+        if changed > 0 {
+            self.serve(&mut files);
+        }
+        let failures = files.values().filter_map(|f| f.failure.clone()).collect();
+        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) = failures;
+        Ok(())
+    }
+
+    /// Loads one file; true if there is a new good version.
+    async fn load(&self, path: &Path, file: &mut File) -> bool {
+        let bytes = match tokio::fs::read(path).await {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => {
+                // Look again at the next scan, whatever the stamp says.
+                file.stamp = None;
+                self.fail(path, file, String::new(), format!("it cannot be read: {error}"));
+                return false;
+            }
+        };
+        let digest = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        if digest == file.digest && (file.good.is_some() || file.failure.is_some()) {
+            return false;
+        }
+        file.digest.clone_from(&digest);
+        match self.loader.load(bytes).await {
+            Ok(guest) => {
+                let manifest = guest.manifest();
+                tracing::info!(file = %path.display(), plugin = manifest.name, version = manifest.version, %digest, "plugin loaded");
+                file.good = Some(guest);
+                file.failure = None;
+                (self.on_load)(path, Ok(()));
+                true
+            }
+            Err(why) => {
+                self.fail(path, file, digest, why);
+                false
+            }
+        }
+    }
+
+    /// Hands the catalog every good version. One that stands in another's way is a failure of its file, tried again at every
+    /// change of the folder.
+    fn serve(&self, files: &mut BTreeMap<PathBuf, File>) {
+        let installed = files
+            .iter()
+            .filter_map(|(path, f)| f.good.clone().map(|guest| Installed { origin: path.to_string_lossy().into(), guest }))
+            .collect();
+        let refused: BTreeMap<PathBuf, String> =
+            self.catalog.replace(installed).into_iter().map(|(p, why)| (PathBuf::from(&*p.origin), why.to_string())).collect();
+        for (path, file) in files {
+            match refused.get(path) {
+                Some(why) if file.failure.as_ref().is_none_or(|f| f.why != *why) => {
+                    self.fail(path, file, file.digest.clone(), why.clone());
+                }
+                Some(_) => {}
+                None if file.in_the_way => {
+                    file.failure = None;
+                    (self.on_load)(path, Ok(()));
+                }
+                None => {}
+            }
+            file.in_the_way = refused.contains_key(path);
+        }
+    }
+
+    fn fail(&self, path: &Path, file: &mut File, digest: String, why: String) {
+        let origin = path.to_string_lossy();
+        let still_served = self.catalog.snapshot().plugins().values().any(|p| *p.origin == *origin);
+        let failure = Failure { path: path.to_owned(), digest, why, still_served };
+        let outcome = if failure.still_served { "the version that served goes on" } else { "it is not served" };
+        tracing::error!(file = %path.display(), digest = failure.digest, "plugin not loaded, {outcome}: {}", failure.why);
+        (self.on_load)(path, Err(&failure));
+        file.failure = Some(failure);
+    }
+}
+
+/// The `*.wasm` files of a folder with their stamps, hidden ones left out.
+async fn candidates(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+    let mut found = BTreeMap::new();
+    let mut entries = tokio::fs::read_dir(folder).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        let path = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if hidden || path.extension().is_none_or(|e| e != "wasm") {
+            continue;
+        }
+        // A file that vanished meanwhile is simply not there.
+        let Ok(facts) = tokio::fs::metadata(&path).await else { continue };
+        if facts.is_file() {
+            let real = tokio::fs::canonicalize(&path).await.unwrap_or_else(|_| path.clone());
+            found.insert(path, Stamp { modified: facts.modified().ok(), length: facts.len(), real });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,136 @@
+//! One state of what is served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_versions};
+use outrigger_api::manifest::{Backing, Resource, Shadow};
+use outrigger_storage::Table;
+
+use crate::{Documents, Guest};
+
+/// A plugin version that is served.
+#[derive(Clone)]
+pub struct Installed {
+    /// Where it came from, for people: a file's path, or `built in`.
+    pub origin: Arc<str>,
+    /// The running version.
+    pub guest: Arc<dyn Guest>,
+}
+
+/// One resource in one version.
+pub struct Served {
+    /// As the manifest has it.
+    pub resource: Resource,
+    /// The plugin's name; empty for what is built in.
+    pub plugin: Arc<str>,
+    /// Its rows.
+    pub table: Arc<Table>,
+}
+
+/// All that is served at one moment.
+#[derive(Default)]
+pub struct Snapshot {
+    plugins: BTreeMap<Arc<str>, Installed>,
+    groups: BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
+    tables: BTreeMap<(Arc<str>, String), Arc<Table>>,
+    documents: Documents,
+}
+
+// === impl Served ===
+
+impl Served {
+    /// What the rows speak of, if they speak of live objects.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Shadow> {
+        match self.resource.backing {
+            Backing::Table { shadow } => shadow,
+        }
+    }
+}
+
+/// The verbs of a resource: derived from what stands behind it, never declared. A table is read.
+fn verbs(resource: &Resource) -> Vec<String> {
+    match resource.backing {
+        Backing::Table { .. } => vec!["get".into(), "list".into()],
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Builds what these plugins and built-in resources serve. Tables that `before` has for the same plugin and resource go
+    /// on with their rows.
+    ///
+    /// The caller has made sure that no two of them claim the same resource.
+    pub(crate) fn build(plugins: &[Installed], built_in: &[Resource], before: &Snapshot) -> Self {
+        let mut next = Self::default();
+        let nobody: Arc<str> = "".into();
+        let claims = plugins
+            .iter()
+            .map(|p| (Arc::<str>::from(p.guest.manifest().name.as_str()), p.guest.manifest().resources.as_slice()))
+            .chain([(nobody, built_in)]);
+        let mut served: BTreeMap<String, BTreeMap<String, Vec<ServedResource>>> = BTreeMap::new();
+        for (plugin, resources) in claims {
+            for resource in resources {
+                let at = (plugin.clone(), format!("{}/{}", resource.group, resource.plural));
+                let table = before.tables.get(&at).cloned().unwrap_or_default();
+                next.tables.insert(at, table.clone());
+                for version in &resource.versions {
+                    let entry = Served { resource: resource.clone(), plugin: plugin.clone(), table: table.clone() };
+                    let group = next.groups.entry(resource.group.clone()).or_default();
+                    group.entry(version.clone()).or_default().insert(resource.plural.clone(), Arc::new(entry));
+                    let listed = served.entry(resource.group.clone()).or_default().entry(version.clone()).or_default();
+                    listed.push(ServedResource { resource: resource.clone(), verbs: verbs(resource) });
+                }
+            }
+        }
+        let groups: Vec<ServedGroup> = served
+            .into_iter()
+            .map(|(name, versions)| {
+                let mut versions: Vec<ServedVersion> =
+                    versions.into_iter().map(|(version, resources)| ServedVersion { version, resources }).collect();
+                sort_versions(&mut versions);
+                ServedGroup { name, versions }
+            })
+            .collect();
+        next.documents = Documents::of(&groups);
+        next.plugins = plugins.iter().map(|p| (p.guest.manifest().name.as_str().into(), p.clone())).collect();
+        next
+    }
+
+    /// The resource that a URL names.
+    #[must_use]
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {
+        self.groups.get(group)?.get(version)?.get(plural)
+    }
+
+    /// Whether anything is served under `/apis/GROUP/VERSION` (`/api/VERSION` for the empty group).
+    #[must_use]
+    pub fn has_version(&self, group: &str, version: &str) -> bool {
+        self.groups.get(group).is_some_and(|g| g.contains_key(version))
+    }
+
+    /// The plugins, by name.
+    #[must_use]
+    pub fn plugins(&self) -> &BTreeMap<Arc<str>, Installed> {
+        &self.plugins
+    }
+
+    /// The table of one plugin's resource; the plugin's name is empty for what is built in.
+    #[must_use]
+    pub fn table(&self, plugin: &str, group: &str, plural: &str) -> Option<&Arc<Table>> {
+        self.tables.get(&(Arc::from(plugin), format!("{group}/{plural}")))
+    }
+
+    /// All tables: plugin, `GROUP/PLURAL`, rows.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &str, &Arc<Table>)> {
+        self.tables.iter().map(|((plugin, resource), table)| (&**plugin, resource.as_str(), table))
+    }
+
+    /// Discovery and OpenAPI.
+    #[must_use]
+    pub fn documents(&self) -> &Documents {
+        &self.documents
+    }
+}

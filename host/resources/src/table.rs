@@ -1,0 +1,261 @@
+//! get and list over a table.
+//!
+//! Rows are finished bytes: a list is their concatenation between frames. For a table that shadows a live resource,
+//! existence, labels and selectors come from the live object at every read, so a deleted pod is gone with its deletion and
+//! not with the next tick.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use outrigger_api::list_options::ListOptions;
+use outrigger_api::manifest::{Scope, Shadow};
+use outrigger_api::media::{Encoding, Form, Media, Offer};
+use outrigger_api::meta::{ListMeta, NONE, ObjectMeta, TypeMeta};
+use outrigger_api::query::Query;
+use outrigger_api::request_info::RequestInfo;
+use outrigger_api::selector::{FieldSelector, LabelSelector};
+use outrigger_api::status::Status;
+use outrigger_api::table::{IncludeObject, RowObject, TableWriter};
+use outrigger_api::time::Timestamp;
+use outrigger_api::{encode, json, protobuf};
+use outrigger_catalog::Served;
+use outrigger_storage::{Entry, Key, Live, LiveIndex};
+
+use crate::Answer;
+
+/// Reads tables.
+pub struct Tables {
+    live: Arc<dyn LiveIndex>,
+}
+
+/// One read of one table.
+struct Read<'a> {
+    served: &'a Served,
+    info: &'a RequestInfo,
+    query: &'a Query,
+    now: SystemTime,
+    api_version: String,
+}
+
+/// A row that the request selects, with what is known of its object.
+struct Selected {
+    entry: Arc<Entry>,
+    live: Option<Arc<Live>>,
+}
+
+/// Room for one object and for a list's rows, to begin with.
+const OBJECT: usize = 1 << 10;
+const FRAME: usize = 512;
+
+// === impl Tables ===
+
+impl Tables {
+    /// Reads tables; rows that shadow live objects are judged by `live`.
+    #[must_use]
+    pub fn new(live: Arc<dyn LiveIndex>) -> Self {
+        Self { live }
+    }
+
+    /// Answers a request for a resource that is backed by a table.
+    ///
+    /// # Errors
+    /// The Status to answer with: 404 if there is no such object or row, 405 for any verb but get and list, 406 if no
+    /// representation fits, 400 for malformed parameters.
+    pub fn read(&self, served: &Served, info: &RequestInfo, query: &Query, accept: Option<&str>, pretty: bool) -> Result<Answer, Status> {
+        if !info.subresource.is_empty() {
+            return Err(Status::generic_not_found());
+        }
+        let namespaced = served.resource.scope == Scope::Namespaced;
+        if !namespaced && !info.namespace.is_empty() {
+            return Err(Status::generic_not_found());
+        }
+        let api_version = match &*info.api_group {
+            "" => info.api_version.clone(),
+            group => format!("{group}/{}", info.api_version),
+        };
+        let read = Read { served, info, query, now: SystemTime::now(), api_version };
+        match &*info.verb {
+            "get" if namespaced && info.namespace.is_empty() => Err(Status::generic_not_found()),
+            "get" => self.get(&read, read.media(accept, pretty, false)?),
+            "list" => self.list(&read, read.media(accept, pretty, true)?),
+            "watch" => Err(Status::watch_not_supported(&info.api_group, &info.resource)),
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    fn get(&self, read: &Read<'_>, media: Media) -> Result<Answer, Status> {
+        let (namespace, name) = (&*read.info.namespace, &*read.info.name);
+        let live = match read.served.shadow() {
+            Some(of) => Some(self.live.get(of, namespace, name).ok_or_else(|| no_such_object(read, of))?),
+            None => None,
+        };
+        let snapshot = read.served.table.snapshot();
+        let key = Key::new(namespace, name);
+        let entry = snapshot.get(&key, read.now).ok_or_else(|| no_such_row(read, &key))?;
+        let selected = Selected { entry: entry.clone(), live };
+        let mut out = Vec::with_capacity(OBJECT);
+        let meta = selected.meta();
+        match (media.form, media.encoding) {
+            (Form::Object, Encoding::Protobuf) => {
+                protobuf::write_document(&mut out, read.kind(), &meta, &entry.row.protobuf);
+            }
+            (Form::Object, _) => json::write_document(&mut out, read.kind(), &meta, &entry.row.fields),
+            (Form::PartialMetadata, Encoding::Protobuf) => protobuf::write_document(&mut out, PARTIAL, &meta, &[]),
+            (Form::PartialMetadata, _) => json::write_document(&mut out, PARTIAL, &meta, &[]),
+            (Form::Table(version), _) => {
+                let include = IncludeObject::parse(read.query)?;
+                let columns = &read.served.resource.columns;
+                let mut table = TableWriter::begin(&mut out, version, include, &ListMeta::default(), columns);
+                table.row(&entry.row.cells, RowObject { meta: &meta, kind: read.kind(), fields: &entry.row.fields });
+                table.finish();
+            }
+        }
+        finish(out, media)
+    }
+
+    fn list(&self, read: &Read<'_>, media: Media) -> Result<Answer, Status> {
+        let options = ListOptions::parse(read.query)?;
+        let include = IncludeObject::parse(read.query)?;
+        let selected = self.select(read, &options.label_selector, &options.field_selector);
+        let meta = ListMeta::default();
+        let kind = format!("{}List", read.served.resource.kind);
+        let kind = TypeMeta { api_version: &read.api_version, kind: &kind };
+        let size: usize = selected.iter().map(|s| s.size(media)).sum();
+        let mut out = Vec::with_capacity(FRAME + size);
+        match (media.form, media.encoding) {
+            (Form::Object, Encoding::Protobuf) => {
+                let mut list = protobuf::ListWriter::begin(&mut out, kind, &meta);
+                for s in &selected {
+                    list.item(&s.meta(), &s.entry.row.protobuf);
+                }
+                list.finish();
+            }
+            (Form::Object, _) => {
+                let mut list = json::ListWriter::begin(&mut out, kind, &meta);
+                for s in &selected {
+                    list.item(None, &s.meta(), &s.entry.row.fields);
+                }
+                list.finish();
+            }
+            (Form::PartialMetadata, Encoding::Protobuf) => {
+                let mut list = protobuf::ListWriter::begin(&mut out, PARTIAL_LIST, &meta);
+                for s in &selected {
+                    list.item(&s.meta(), &[]);
+                }
+                list.finish();
+            }
+            (Form::PartialMetadata, _) => {
+                let mut list = json::ListWriter::begin(&mut out, PARTIAL_LIST, &meta);
+                for s in &selected {
+                    list.item(Some(PARTIAL), &s.meta(), &[]);
+                }
+                list.finish();
+            }
+            (Form::Table(version), _) => {
+                let mut table = TableWriter::begin(&mut out, version, include, &meta, &read.served.resource.columns);
+                for s in &selected {
+                    let object = RowObject { meta: &s.meta(), kind: read.kind(), fields: &s.entry.row.fields };
+                    table.row(&s.entry.row.cells, object);
+                }
+                table.finish();
+            }
+        }
+        finish(out, media)
+    }
+
+    /// The rows of a list, in the order of the table: namespace, then name.
+    fn select(&self, read: &Read<'_>, labels: &LabelSelector, fields: &FieldSelector) -> Vec<Selected> {
+        let snapshot = read.served.table.snapshot();
+        let shadow = read.served.shadow();
+        let choose = |entry: &Arc<Entry>| -> Option<Selected> {
+            let key = &entry.row.key;
+            if !fields.matches(&key.namespace, &key.name) {
+                return None;
+            }
+            let live = match shadow {
+                Some(of) => Some(self.live.get(of, &key.namespace, &key.name)?),
+                None => None,
+            };
+            labels
+                .matches(live.as_ref().map_or(&NONE, |l| &l.labels))
+                .then(|| Selected { entry: entry.clone(), live })
+        };
+        match &*read.info.namespace {
+            "" => snapshot.iter(read.now).filter_map(choose).collect(),
+            namespace => snapshot.iter_namespace(namespace, read.now).filter_map(choose).collect(),
+        }
+    }
+}
+
+const PARTIAL: TypeMeta<'static> = TypeMeta { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
+const PARTIAL_LIST: TypeMeta<'static> = TypeMeta { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" };
+
+/// The document in the encoding that was asked for; it was written as compact JSON or as protobuf.
+fn finish(document: Vec<u8>, media: Media) -> Result<Answer, Status> {
+    let body = match media.encoding {
+        Encoding::Protobuf | Encoding::Json { pretty: false } => document,
+        encoding => encode::json_to(document, encoding).map_err(|e| Status::internal_error(e.to_string()))?,
+    };
+    Ok(Answer { content_type: media.content_type(), body })
+}
+
+/// The live object that the row would speak of does not exist: the words of the lister that metrics-server asks
+/// (metrics-server `pkg/api/{node,pod}.go`; a node is named in the singular there).
+fn no_such_object(read: &Read<'_>, of: Shadow) -> Status {
+    let name = &read.info.name;
+    match of {
+        _ if read.info.api_group.is_empty() => Status::not_found("", &read.info.resource, name),
+        Shadow::Nodes => Status::not_found("", "node", name),
+        Shadow::Pods => Status::not_found("", "pods", name),
+    }
+}
+
+/// The object exists but there is no row for it (yet): metrics-server names it by its kind, and a pod with its
+/// namespace, so that a client can tell "no such pod" from "no metrics for it".
+fn no_such_row(read: &Read<'_>, key: &Key) -> Status {
+    let resource = &read.served.resource;
+    if read.served.shadow().is_some() {
+        Status::not_found(&resource.group, &resource.kind.to_lowercase(), &key.to_string())
+    } else {
+        Status::not_found(&resource.group, &resource.plural, &key.name)
+    }
+}
+
+// === impl Read ===
+
+impl Read<'_> {
+    fn kind(&self) -> TypeMeta<'_> {
+        TypeMeta { api_version: &self.api_version, kind: &self.served.resource.kind }
+    }
+
+    fn media(&self, accept: Option<&str>, pretty: bool, list: bool) -> Result<Media, Status> {
+        let offer = Offer { protobuf: self.served.resource.protobuf, table: true, partial: true, list };
+        Media::negotiate(accept, pretty, &offer)
+    }
+}
+
+// === impl Selected ===
+
+impl Selected {
+    fn meta(&self) -> ObjectMeta<'_> {
+        let key = &self.entry.row.key;
+        let created = self.entry.row.created.unwrap_or(self.entry.published);
+        ObjectMeta {
+            creation: Some(Timestamp::from(created)),
+            labels: self.live.as_ref().map_or(&NONE, |l| &l.labels),
+            ..ObjectMeta::named(&key.namespace, &key.name)
+        }
+    }
+
+    /// About how many bytes it takes in a list.
+    fn size(&self, media: Media) -> usize {
+        let row = &self.entry.row;
+        let labels = self.live.as_ref().map_or(0, |l| l.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>());
+        let fields = match (media.form, media.encoding) {
+            (Form::Object, Encoding::Protobuf) => row.protobuf.len(),
+            (Form::Object, _) => row.fields.len(),
+            _ => row.cells.len() + 96,
+        };
+        128 + row.key.namespace.len() + row.key.name.len() + labels + fields
+    }
+}
