@@ -19,7 +19,7 @@ use outrigger_api::table::{IncludeObject, RowObject, TableWriter};
 use outrigger_api::time::Timestamp;
 use outrigger_api::{encode, json, protobuf};
 use outrigger_catalog::Served;
-use outrigger_storage::{Entry, Key, Live, LiveIndex};
+use outrigger_storage::{Entry, Key, Labels, LiveIndex};
 
 use crate::Answer;
 
@@ -37,10 +37,10 @@ struct Read<'a> {
     api_version: String,
 }
 
-/// A row that the request selects, with what is known of its object.
+/// A row that the request selects, with the labels of its live object.
 struct Selected {
     entry: Arc<Entry>,
-    live: Option<Arc<Live>>,
+    labels: Option<Arc<Labels>>,
 }
 
 /// Room for one object and for a list's rows, to begin with.
@@ -85,14 +85,14 @@ impl Tables {
 
     fn get(&self, read: &Read<'_>, media: Media) -> Result<Answer, Status> {
         let (namespace, name) = (&*read.info.namespace, &*read.info.name);
-        let live = match read.served.shadow() {
-            Some(of) => Some(self.live.get(of, namespace, name).ok_or_else(|| no_such_object(read, of))?),
+        let labels = match read.served.shadow() {
+            Some(of) => Some(self.live.labels(of, namespace, name).ok_or_else(|| no_such_object(read, of))?),
             None => None,
         };
         let snapshot = read.served.table.snapshot();
         let key = Key::new(namespace, name);
         let entry = snapshot.get(&key, read.now).ok_or_else(|| no_such_row(read, &key))?;
-        let selected = Selected { entry: entry.clone(), live };
+        let selected = Selected { entry: entry.clone(), labels };
         let mut out = Vec::with_capacity(OBJECT);
         let meta = selected.meta();
         match (media.form, media.encoding) {
@@ -172,13 +172,11 @@ impl Tables {
             if !fields.matches(&key.namespace, &key.name) {
                 return None;
             }
-            let live = match shadow {
-                Some(of) => Some(self.live.get(of, &key.namespace, &key.name)?),
+            let found = match shadow {
+                Some(of) => Some(self.live.labels(of, &key.namespace, &key.name)?),
                 None => None,
             };
-            labels
-                .matches(live.as_ref().map_or(&NONE, |l| &l.labels))
-                .then(|| Selected { entry: entry.clone(), live })
+            labels.matches(found.as_deref().unwrap_or(&NONE)).then(|| Selected { entry: entry.clone(), labels: found })
         };
         match &*read.info.namespace {
             "" => snapshot.iter(read.now).filter_map(choose).collect(),
@@ -242,7 +240,7 @@ impl Selected {
         let created = self.entry.row.created.unwrap_or(self.entry.published);
         ObjectMeta {
             creation: Some(Timestamp::from(created)),
-            labels: self.live.as_ref().map_or(&NONE, |l| &l.labels),
+            labels: self.labels.as_deref().unwrap_or(&NONE),
             ..ObjectMeta::named(&key.namespace, &key.name)
         }
     }
@@ -250,7 +248,7 @@ impl Selected {
     /// About how many bytes it takes in a list.
     fn size(&self, media: Media) -> usize {
         let row = &self.entry.row;
-        let labels = self.live.as_ref().map_or(0, |l| l.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>());
+        let labels = self.labels.as_ref().map_or(0, |l| l.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>());
         let fields = match (media.form, media.encoding) {
             (Form::Object, Encoding::Protobuf) => row.protobuf.len(),
             (Form::Object, _) => row.fields.len(),

@@ -3,5 +3,5 @@
 pub mod live;
 pub mod table;
 
-pub use live::{Live, LiveIndex};
+pub use live::{Labels, LiveIndex};
 pub use table::{Entry, Key, Row, Snapshot, Table};

@@ -8,18 +8,11 @@ use std::sync::Arc;
 
 use outrigger_api::manifest::Shadow;
 
-/// What is known of a live object: no more than reads need.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Live {
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-}
+/// Labels of an object; objects with equal labels may share them.
+pub type Labels = BTreeMap<String, String>;
 
 /// Live objects by kind, namespace and name. Answers come from memory.
 pub trait LiveIndex: Send + Sync {
-    /// One object; the namespace is empty for cluster-scoped kinds.
-    fn get(&self, of: Shadow, namespace: &str, name: &str) -> Option<Arc<Live>>;
-
-    /// Whether the first list of that kind is in.
-    fn synced(&self, of: Shadow) -> bool;
+    /// The labels of one object, if it exists; the namespace is empty for cluster-scoped kinds.
+    fn labels(&self, of: Shadow, namespace: &str, name: &str) -> Option<Arc<Labels>>;
 }

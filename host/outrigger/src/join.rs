@@ -1,0 +1,99 @@
+//! The joints of the house: what the rooms ask for as traits, answered by `cluster`.
+//!
+//! Neither side knows the other. Each type here is as thin as it looks; anything with an idea in it belongs into a room.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use outrigger_api::identity::Identity;
+use outrigger_api::manifest::Shadow;
+use outrigger_auth::{AccessReviewer, Attributes, Decision, TokenReviewer};
+use outrigger_background::Targets;
+use outrigger_cluster::{
+    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, Reviews, reviews::Subject,
+};
+use outrigger_sandbox::{HostError, Kubelet};
+use outrigger_storage::{Labels, LiveIndex};
+use tokio::sync::watch;
+
+/// The capability `kubelet`, over the kubelet client.
+pub(crate) struct Kubelets(pub(crate) Arc<KubeletClient>);
+
+/// Collectors' targets: the informer's nodes.
+pub(crate) struct ClusterTargets(pub(crate) Arc<NodeIndex>);
+
+/// What rows speak of: the informers' nodes and pods.
+pub(crate) struct ClusterLive {
+    pub(crate) nodes: Arc<NodeIndex>,
+    pub(crate) pods: Arc<PodIndex>,
+}
+
+/// Permission, by SubjectAccessReview.
+pub(crate) struct Access(pub(crate) Reviews);
+
+/// Identity from tokens, by TokenReview.
+pub(crate) struct Tokens(pub(crate) Reviews);
+
+#[async_trait]
+impl Kubelet for Kubelets {
+    async fn summary(&self, node: &str, only_cpu_and_memory: bool, deadline: Instant) -> Result<Bytes, HostError> {
+        self.0.summary(node, only_cpu_and_memory, deadline).await.map_err(|error| {
+            let sentence = error.to_string();
+            match error {
+                KubeletError::NoSuchNode { .. } => HostError::NotFound(sentence),
+                KubeletError::Timeout { .. } => HostError::Timeout(sentence),
+                KubeletError::TooLarge { .. } => HostError::TooLarge(sentence),
+                _ => HostError::Unavailable(sentence),
+            }
+        })
+    }
+}
+
+impl Targets for ClusterTargets {
+    fn nodes(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
+        self.0.names()
+    }
+}
+
+impl LiveIndex for ClusterLive {
+    fn labels(&self, of: Shadow, namespace: &str, name: &str) -> Option<Arc<Labels>> {
+        match of {
+            Shadow::Nodes => self.nodes.get(name).map(|node| node.labels.clone()),
+            Shadow::Pods => self.pods.get(namespace, name),
+        }
+    }
+}
+
+#[async_trait]
+impl AccessReviewer for Access {
+    async fn review(&self, identity: &Identity, attributes: &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>> {
+        let subject = if attributes.is_resource_request {
+            Subject::Resource(ResourceQuestion {
+                verb: attributes.verb.into(),
+                group: attributes.api_group.into(),
+                version: attributes.api_version.into(),
+                resource: attributes.resource.into(),
+                subresource: attributes.subresource.into(),
+                namespace: attributes.namespace.into(),
+                name: attributes.name.into(),
+                field_selector: attributes.field_selector.into(),
+                label_selector: attributes.label_selector.into(),
+            })
+        } else {
+            Subject::Path { verb: attributes.verb.into(), path: attributes.path.into() }
+        };
+        let answer = self.0.review_access(&AccessQuestion { user: identity.clone(), subject }).await?;
+        Ok(if answer.allowed { Decision::Allowed } else { Decision::Denied(answer.reason.into()) })
+    }
+}
+
+#[async_trait]
+impl TokenReviewer for Tokens {
+    async fn review(&self, token: &str) -> Result<Option<Identity>, Box<dyn Error + Send + Sync>> {
+        Ok(self.0.review_token(token, &[]).await?)
+    }
+}
