@@ -4,12 +4,16 @@
 //! comes from upstream.
 
 pub mod discovery;
+pub mod encode;
 pub mod identity;
+pub mod json;
 pub mod list_options;
 pub mod media;
 pub mod meta;
 pub mod openapi;
 pub mod protobuf;
+pub mod query;
+pub mod quote;
 pub mod request_info;
 pub mod selector;
 pub mod status;

@@ -1,4 +1,12 @@
 //! What the client wants to read: the Accept header parsed once (apiserver `endpoints/handlers/negotiation`).
+//!
+//! kubectl, the metadata client and controllers send several clauses, the best first, and rely on the server to take
+//! the first that it can do. Clauses are tried by quality, then the exact before the wildcard, then in the order in which
+//! they came. Where upstream picks a form first and refuses afterwards (PartialObjectMetadata of a list), the next
+//! clause is tried here: the metadata client's DeleteCollection then gets an answer instead of a 406.
+
+use crate::query::Query;
+use crate::status::Status;
 
 /// The answer's form and encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,4 +49,329 @@ pub enum MetaVersion {
     V1,
     /// v1beta1.
     V1beta1,
+}
+
+/// What an endpoint can do. JSON and YAML it always can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// Objects in protobuf. Metadata alone comes in protobuf whatever this says.
+    pub protobuf: bool,
+    /// Tables, in JSON and YAML.
+    pub table: bool,
+    /// PartialObjectMetadata, or its list.
+    pub partial: bool,
+    /// The answer is a list, so that the partial form is `PartialObjectMetadataList`.
+    pub list: bool,
+}
+
+/// What `/apis` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DiscoveryForm {
+    /// `APIGroupList`.
+    Plain,
+    /// `apidiscovery.k8s.io/v2 APIGroupDiscoveryList`.
+    Aggregated,
+}
+
+/// One clause of an Accept header.
+#[derive(Debug)]
+struct Clause<'a> {
+    main: &'a str,
+    sub: &'a str,
+    quality: f32,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// The parameters that upstream knows; what it does not know it ignores.
+#[derive(Debug, Default)]
+struct Parameters<'a> {
+    /// `as`, `g`, `v`, if any of them is there.
+    convert: Option<(&'a str, &'a str, &'a str)>,
+    stream: &'a str,
+    server_version: &'a str,
+    pretty: bool,
+}
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = crate::protobuf::CONTENT_TYPE;
+const META: &str = "meta.k8s.io";
+
+// === impl Media ===
+
+impl Media {
+    /// Picks the answer's form and encoding. `pretty` is [`is_pretty`]'s answer.
+    ///
+    /// # Errors
+    /// 406 with the media types that can be had.
+    pub fn negotiate(accept: Option<&str>, pretty: bool, offer: &Offer) -> Result<Self, Status> {
+        let mut wrong_shape = false;
+        let found = negotiate(accept, true, |kind, parameters| {
+            let form = match parameters.convert {
+                None => Form::Object,
+                Some(("Table", META, v)) => Form::Table(MetaVersion::parse(v)?),
+                Some((name @ ("PartialObjectMetadata" | "PartialObjectMetadataList"), META, "v1")) if offer.partial => {
+                    if (name == "PartialObjectMetadataList") != offer.list {
+                        wrong_shape = true;
+                        return None;
+                    }
+                    Form::PartialMetadata
+                }
+                Some(_) => return None,
+            };
+            let encoding = kind.encoding(pretty || parameters.pretty);
+            let possible = match form {
+                Form::Object => offer.protobuf || encoding != Encoding::Protobuf,
+                Form::Table(_) => offer.table && encoding != Encoding::Protobuf,
+                Form::PartialMetadata => true,
+            };
+            possible.then_some(Self { encoding, form })
+        });
+        found.ok_or_else(|| match (wrong_shape, offer.list) {
+            (true, true) => not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"),
+            (true, false) => not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list"),
+            (false, _) => Status::not_acceptable(if offer.protobuf {
+                &[JSON, YAML, PROTOBUF]
+            } else {
+                &[JSON, YAML]
+            }),
+        })
+    }
+
+    /// The `Content-Type` of the answer.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        self.encoding.content_type()
+    }
+}
+
+// === impl Encoding ===
+
+impl Encoding {
+    /// The media type.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json { .. } => JSON,
+            Self::Yaml => YAML,
+            Self::Protobuf => PROTOBUF,
+        }
+    }
+
+    /// The encoding of a Status. An error is never hidden behind a 406: if nothing fits, it comes as indented JSON
+    /// (apiserver `responsewriters.WriteObjectNegotiated`).
+    #[must_use]
+    pub fn of_status(accept: Option<&str>, pretty: bool) -> Self {
+        negotiate(accept, true, |kind, parameters| {
+            parameters
+                .convert
+                .is_none()
+                .then(|| kind.encoding(pretty || parameters.pretty))
+        })
+        .unwrap_or(Self::Json { pretty: true })
+    }
+}
+
+// === impl MetaVersion ===
+
+impl MetaVersion {
+    /// `meta.k8s.io/v1` or `meta.k8s.io/v1beta1`.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+
+    fn parse(version: &str) -> Option<Self> {
+        match version {
+            "v1" => Some(Self::V1),
+            "v1beta1" => Some(Self::V1beta1),
+            _ => None,
+        }
+    }
+}
+
+// === impl DiscoveryForm ===
+
+impl DiscoveryForm {
+    /// The `Content-Type` of the aggregated form in JSON; the aggregator takes an answer without these parameters for
+    /// a legacy one.
+    pub const AGGREGATED_JSON: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+    /// Picks between plain and aggregated discovery at `/apis`. A clause that asks for the aggregated list in v2 wins
+    /// wherever it stands (apiserver `discovery/aggregated/wrapper.go`); v2beta1 is gone, so such a clause falls to the
+    /// next one. `protobuf` tells whether the plain form can be had in protobuf; the aggregated form comes as JSON or
+    /// YAML only.
+    ///
+    /// # Errors
+    /// 406 with the media types that can be had.
+    pub fn negotiate(accept: Option<&str>, pretty: bool, protobuf: bool) -> Result<(Self, Encoding), Status> {
+        let aggregated = accept.filter(|a| !a.is_empty()).and_then(|accept| {
+            negotiate(Some(accept), false, |kind, parameters| {
+                let encoding = kind.encoding(pretty || parameters.pretty);
+                let asked = parameters.convert == Some(("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2"));
+                (asked && encoding != Encoding::Protobuf).then_some((Self::Aggregated, encoding))
+            })
+        });
+        if let Some(aggregated) = aggregated {
+            return Ok(aggregated);
+        }
+        Self::negotiate_plain(accept, pretty, protobuf).map(|encoding| (Self::Plain, encoding))
+    }
+
+    /// The encoding of a document that has one form only: group and resource lists, `/version`.
+    ///
+    /// # Errors
+    /// 406 with the media types that can be had.
+    pub fn negotiate_plain(accept: Option<&str>, pretty: bool, protobuf: bool) -> Result<Encoding, Status> {
+        Media::negotiate(
+            accept,
+            pretty,
+            &Offer {
+                protobuf,
+                table: false,
+                partial: false,
+                list: true,
+            },
+        )
+        .map(|media| media.encoding)
+    }
+
+    /// The `Content-Type` of this form in an encoding.
+    #[must_use]
+    pub fn content_type(self, encoding: Encoding) -> &'static str {
+        match (self, encoding) {
+            (Self::Aggregated, Encoding::Json { .. }) => Self::AGGREGATED_JSON,
+            (Self::Aggregated, Encoding::Yaml) => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            (_, encoding) => encoding.content_type(),
+        }
+    }
+}
+
+/// Whether a person is reading: `pretty=1` or `true` in the query; without that parameter, if the client is curl, Wget or
+/// a browser.
+#[must_use]
+pub fn is_pretty(query: &Query, user_agent: Option<&str>) -> bool {
+    match query.first("pretty") {
+        // Go's strconv.ParseBool.
+        Some(value) if !value.is_empty() => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        _ => user_agent.is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|human| agent.starts_with(human))),
+    }
+}
+
+/// Encodings in upstream's order, which is the order in which wildcards find them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+impl Kind {
+    fn sub(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Protobuf => "vnd.kubernetes.protobuf",
+        }
+    }
+
+    fn encoding(self, pretty: bool) -> Encoding {
+        match self {
+            Self::Json => Encoding::Json { pretty },
+            Self::Yaml => Encoding::Yaml,
+            Self::Protobuf => Encoding::Protobuf,
+        }
+    }
+}
+
+/// The first clause and encoding that `fits` takes.
+fn negotiate<T>(
+    accept: Option<&str>,
+    server_versions: bool,
+    mut fits: impl FnMut(Kind, &Parameters<'_>) -> Option<T>,
+) -> Option<T> {
+    let Some(accept) = accept.filter(|a| !a.is_empty()) else {
+        return fits(Kind::Json, &Parameters::default());
+    };
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcards().cmp(&b.wildcards())));
+    clauses.iter().find_map(|clause| {
+        let parameters = clause.parameters();
+        [Kind::Json, Kind::Yaml, Kind::Protobuf]
+            .into_iter()
+            .filter(|kind| clause.names(*kind))
+            .find_map(|kind| {
+                // YAML cannot be streamed, and "watch" is the only stream there is; a server version is v1 or nothing.
+                let stream = parameters.stream.is_empty() || (parameters.stream == "watch" && kind != Kind::Yaml);
+                let version = parameters.server_version.is_empty() || (server_versions && parameters.server_version == "v1");
+                if stream && version { fits(kind, &parameters) } else { None }
+            })
+    })
+}
+
+fn not_acceptable(message: &str) -> Status {
+    Status::failure(406, "NotAcceptable", message)
+}
+
+// === impl Clause ===
+
+impl<'a> Clause<'a> {
+    /// Reads one clause; what is none is skipped (munnerz/goautoneg).
+    fn parse(clause: &'a str) -> Option<Self> {
+        let mut parts = clause.split(';');
+        let range = parts.next()?.trim_matches(' ');
+        let (main, sub) = match range.split_once('/') {
+            Some((main, sub)) if !sub.is_empty() && !sub.contains('/') => (main.trim_matches(' '), sub.trim_matches(' ')),
+            None if range == "*" => ("*", "*"),
+            _ => return None,
+        };
+        let mut clause = Self {
+            main,
+            sub,
+            quality: 1.0,
+            parameters: Vec::new(),
+        };
+        for part in parts {
+            let Some((key, value)) = part.split_once('=').filter(|(_, v)| !v.is_empty() && !v.contains('=')) else {
+                continue;
+            };
+            match (key.trim_matches(' '), value.trim_matches(' ')) {
+                ("q", value) => clause.quality = value.parse().unwrap_or(0.0),
+                pair => clause.parameters.push(pair),
+            }
+        }
+        Some(clause)
+    }
+
+    fn wildcards(&self) -> u8 {
+        u8::from(self.main == "*") + u8::from(self.sub == "*")
+    }
+
+    fn names(&self, kind: Kind) -> bool {
+        match (self.main, self.sub) {
+            ("*" | "application", "*") => true,
+            ("application", sub) => sub == kind.sub(),
+            _ => false,
+        }
+    }
+
+    fn parameters(&self) -> Parameters<'a> {
+        let mut known = Parameters::default();
+        for (key, value) in &self.parameters {
+            let convert = || known.convert.unwrap_or_default();
+            match *key {
+                "as" => known.convert = Some((value, convert().1, convert().2)),
+                "g" => known.convert = Some((convert().0, value, convert().2)),
+                "v" => known.convert = Some((convert().0, convert().1, value)),
+                "stream" => known.stream = value,
+                "sv" => known.server_version = value,
+                "pretty" => known.pretty = *value == "1",
+                _ => {}
+            }
+        }
+        known
+    }
 }

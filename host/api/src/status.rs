@@ -1,12 +1,25 @@
 //! `meta/v1 Status`: how every refusal reads, with upstream's words (apimachinery `api/errors/errors.go`).
 //!
 //! Inside a room errors are small enums; they become a [`Status`] in one place per room, and a `Status` becomes bytes in
-//! the encoding that the client asked for, also before routing.
+//! the encoding that the client asked for, also before routing. The sentences are upstream's, letter by letter: clients
+//! match on reasons and codes, people and dashboards on sentences.
+
+use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
 
+use crate::encode;
+use crate::media::Encoding;
+use crate::meta::TypeMeta;
+use crate::protobuf;
+use crate::quote::Quoted;
+use crate::request_info::RequestInfo;
+
 /// An answer that is not an object.
+///
+/// Serde reads and writes the wire's shape (`kind`, `apiVersion`, `metadata`, `status` …).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Document", from = "Document")]
 pub struct Status {
     /// HTTP status code.
     pub code: u16,
@@ -57,6 +70,408 @@ pub struct Cause {
     pub field: String,
 }
 
+/// The wire's shape.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Document {
+    kind: String,
+    api_version: String,
+    metadata: Metadata,
+    status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+    code: u16,
+}
+
+/// `meta/v1 ListMeta` of a Status: nothing that we write or need.
+#[derive(Default, Serialize, Deserialize)]
+struct Metadata {}
+
+const KIND: TypeMeta<'static> = TypeMeta {
+    api_version: "v1",
+    kind: "Status",
+};
+
+// === impl Status ===
+
+impl Status {
+    /// Any failure; the constructors below have upstream's words for the usual ones.
+    #[must_use]
+    pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+        }
+    }
+
+    /// 400 BadRequest.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::failure(400, "BadRequest", message)
+    }
+
+    /// 401 Unauthorized, as apiserver's authentication filter words it.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::failure(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403 Forbidden: this user, this request (apiserver `responsewriters.ForbiddenStatusError`). `reason` is the
+    /// authorizer's; empty for none.
+    #[must_use]
+    pub fn forbidden(user: &str, info: &RequestInfo, reason: &str) -> Self {
+        let who = format!("User {} cannot {}", Quoted(user), info.verb);
+        let what = if info.is_resource_request {
+            let resource = match info.subresource.as_str() {
+                "" => info.resource.clone(),
+                sub => format!("{}/{sub}", info.resource),
+            };
+            let place = match info.namespace.as_str() {
+                "" => "at the cluster scope".to_owned(),
+                namespace => format!("in the namespace {}", Quoted(namespace)),
+            };
+            format!(
+                "{who} resource {} in API group {} {place}",
+                Quoted(&resource),
+                Quoted(&info.api_group)
+            )
+        } else {
+            format!("{who} path {}", Quoted(&info.path))
+        };
+        // Upstream takes care that the sentence never looks like HTML.
+        let mut sentence = what.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        if !reason.is_empty() {
+            sentence = format!("{sentence}: {reason}");
+        }
+        let message = match (group_resource(&info.api_group, &info.resource), info.name.as_str()) {
+            (of, _) if of.is_empty() => format!("forbidden: {sentence}"),
+            (of, "") => format!("{of} is forbidden: {sentence}"),
+            (of, name) => format!("{of} {} is forbidden: {sentence}", Quoted(name)),
+        };
+        Self::failure(403, "Forbidden", message).about(&info.api_group, &info.resource, &info.name)
+    }
+
+    /// 404 NotFound: no such object. The group is empty for core.
+    #[must_use]
+    pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
+        let message = format!("{} {} not found", group_resource(group, resource), Quoted(name));
+        Self::failure(404, "NotFound", message).about(group, resource, name)
+    }
+
+    /// 404 NotFound: no such path, group, version, resource or subresource.
+    #[must_use]
+    pub fn generic_not_found() -> Self {
+        Self::failure(404, "NotFound", "the server could not find the requested resource").about("", "", "")
+    }
+
+    /// 405 MethodNotAllowed: the resource does not have this verb.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::failure(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+        .about("", "", "")
+    }
+
+    /// 405 MethodNotAllowed with the action named; what a watch gets where there is none (`action` is `watch`).
+    #[must_use]
+    pub fn method_not_supported(group: &str, resource: &str, action: &str) -> Self {
+        let of = group_resource(group, resource);
+        let message = format!("{action} is not supported on resources of kind {}", Quoted(&of));
+        Self::failure(405, "MethodNotAllowed", message).about(group, resource, "")
+    }
+
+    /// 406 NotAcceptable: only these media types can be had.
+    #[must_use]
+    pub fn not_acceptable(accepted: &[&str]) -> Self {
+        Self::failure(
+            406,
+            "NotAcceptable",
+            format!("only the following media types are accepted: {}", accepted.join(", ")),
+        )
+    }
+
+    /// 410 Gone.
+    #[must_use]
+    pub fn gone(message: impl Into<String>) -> Self {
+        Self::failure(410, "Gone", message)
+    }
+
+    /// 410 Expired: that resource version or page is too old; list again.
+    #[must_use]
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::failure(410, "Expired", message)
+    }
+
+    /// 413 RequestEntityTooLarge; upstream says `limit is 3145728`.
+    #[must_use]
+    pub fn request_entity_too_large(limit: u64) -> Self {
+        Self::failure(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+        )
+    }
+
+    /// 415 UnsupportedMediaType: only these can be read.
+    #[must_use]
+    pub fn unsupported_media_type(accepted: &[&str]) -> Self {
+        let list = accepted.join(", ");
+        let message = format!("the body of the request was in an unknown format - accepted media types include: {list}");
+        Self::failure(415, "UnsupportedMediaType", message)
+    }
+
+    /// 422 Invalid: one cause per field. `kind` is the kind, not the resource.
+    #[must_use]
+    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let mut message = format!("{} {} is invalid", group_resource(group, kind), Quoted(name));
+        let mut sentences: Vec<String> = Vec::with_capacity(causes.len());
+        for cause in &causes {
+            let sentence = format!("{}: {}", cause.field, cause.message);
+            if !sentences.contains(&sentence) {
+                sentences.push(sentence);
+            }
+        }
+        match sentences.as_slice() {
+            [] => {}
+            [one] => message = format!("{message}: {one}"),
+            many => message = format!("{message}: [{}]", many.join(", ")),
+        }
+        let mut status = Self::failure(422, "Invalid", message).about(group, kind, name);
+        if let Some(details) = &mut status.details {
+            details.causes = causes;
+        }
+        status
+    }
+
+    /// 429 TooManyRequests, as apiserver's max-in-flight filter words it.
+    #[must_use]
+    pub fn too_many_requests(retry_after_seconds: u32) -> Self {
+        Self::failure(429, "TooManyRequests", "Too many requests, please try again later.").retry(retry_after_seconds)
+    }
+
+    /// 500 InternalError. The sentence reaches the client: it must not hold what only operators may know.
+    #[must_use]
+    pub fn internal_error(error: impl Display) -> Self {
+        let mut status = Self::failure(500, "InternalError", format!("Internal error occurred: {error}"));
+        let cause = Cause {
+            message: error.to_string(),
+            ..Cause::default()
+        };
+        status.details = Some(Details {
+            causes: vec![cause],
+            ..Details::default()
+        });
+        status
+    }
+
+    /// 503 ServiceUnavailable; 0 seconds for no Retry-After.
+    #[must_use]
+    pub fn service_unavailable(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        let status = Self::failure(503, "ServiceUnavailable", message);
+        if retry_after_seconds == 0 {
+            status
+        } else {
+            status.retry(retry_after_seconds)
+        }
+    }
+
+    /// 504 Timeout: the answer was not ready in time; whether the operation was done is unknown.
+    #[must_use]
+    pub fn timeout(message: impl Display, retry_after_seconds: u32) -> Self {
+        Self::failure(504, "Timeout", format!("Timeout: {message}")).retry(retry_after_seconds)
+    }
+
+    /// 504 Timeout, as apiserver's timeout filter words it.
+    #[must_use]
+    pub fn gateway_timeout() -> Self {
+        Self::timeout("request did not complete within the allotted timeout", 0)
+    }
+
+    /// The `Retry-After` that belongs in the header.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        self.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0)
+    }
+
+    /// The document in the client's encoding; which one that is, [`Encoding::of_status`] says.
+    #[must_use]
+    pub fn to_bytes(&self, encoding: Encoding) -> Vec<u8> {
+        if encoding == Encoding::Protobuf {
+            return protobuf::envelope(KIND, &prost::Message::encode_to_vec(&wire::Status::from(self)));
+        }
+        // A Status has string keys and plain values only: neither step can fail, and if one did, a client is better
+        // off with a short answer than with none.
+        serde_json::to_vec(self)
+            .ok()
+            .and_then(|json| encode::text(json, encoding).ok())
+            .unwrap_or_else(|| br#"{"kind":"Status","apiVersion":"v1","status":"Failure"}"#.to_vec())
+    }
+
+    fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
+        self.details = Some(Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            ..Details::default()
+        });
+        self
+    }
+
+    fn retry(mut self, seconds: u32) -> Self {
+        self.details.get_or_insert_default().retry_after_seconds = seconds;
+        self
+    }
+}
+
+impl Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Status {}
+
+// === impl Document ===
+
+impl From<Status> for Document {
+    fn from(status: Status) -> Self {
+        Self {
+            code: status.code,
+            reason: status.reason,
+            message: status.message,
+            details: status.details,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Document> for Status {
+    fn from(document: Document) -> Self {
+        Self {
+            code: document.code,
+            reason: document.reason,
+            message: document.message,
+            details: document.details,
+        }
+    }
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            kind: KIND.kind.into(),
+            api_version: KIND.api_version.into(),
+            metadata: Metadata {},
+            status: "Failure".into(),
+            message: String::new(),
+            reason: String::new(),
+            details: None,
+            code: 0,
+        }
+    }
+}
+
+/// `schema.GroupResource.String`: `nodes.metrics.k8s.io`, or `pods` for core.
+fn group_resource(group: &str, resource: &str) -> String {
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// `meta/v1` in protobuf (generated.proto).
+mod wire {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Status {
+        #[prost(message, optional, tag = "1")]
+        pub(super) metadata: Option<ListMeta>,
+        #[prost(string, tag = "2")]
+        pub(super) status: String,
+        #[prost(string, tag = "3")]
+        pub(super) message: String,
+        #[prost(string, tag = "4")]
+        pub(super) reason: String,
+        #[prost(message, optional, tag = "5")]
+        pub(super) details: Option<Details>,
+        #[prost(int32, tag = "6")]
+        pub(super) code: i32,
+    }
+
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub(super) struct ListMeta {}
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Details {
+        #[prost(string, tag = "1")]
+        pub(super) name: String,
+        #[prost(string, tag = "2")]
+        pub(super) group: String,
+        #[prost(string, tag = "3")]
+        pub(super) kind: String,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) causes: Vec<Cause>,
+        #[prost(int32, tag = "5")]
+        pub(super) retry_after_seconds: i32,
+        #[prost(string, tag = "6")]
+        pub(super) uid: String,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Cause {
+        #[prost(string, tag = "1")]
+        pub(super) reason: String,
+        #[prost(string, tag = "2")]
+        pub(super) message: String,
+        #[prost(string, tag = "3")]
+        pub(super) field: String,
+    }
+
+    impl From<&super::Status> for Status {
+        fn from(status: &super::Status) -> Self {
+            Self {
+                metadata: Some(ListMeta {}),
+                status: "Failure".into(),
+                message: status.message.clone(),
+                reason: status.reason.clone(),
+                details: status.details.as_ref().map(Details::from),
+                code: status.code.into(),
+            }
+        }
+    }
+
+    impl From<&super::Details> for Details {
+        fn from(details: &super::Details) -> Self {
+            let cause = |c: &super::Cause| Cause {
+                reason: c.reason.clone(),
+                message: c.message.clone(),
+                field: c.field.clone(),
+            };
+            Self {
+                name: details.name.clone(),
+                group: details.group.clone(),
+                kind: details.kind.clone(),
+                causes: details.causes.iter().map(cause).collect(),
+                retry_after_seconds: details.retry_after_seconds.try_into().unwrap_or(i32::MAX),
+                uid: details.uid.clone(),
+            }
+        }
+    }
 }
