@@ -1,1 +1,93 @@
-//! TBD
+//! Write an Outrigger plugin in Rust.
+//!
+//! A plugin is a function from what it may see to what it shows; the host does the rest. So the SDK is small: traits for
+//! the roles that a plugin can play ([`Collector`]), traits for the capabilities that it may use ([`Kubelet`], [`Config`],
+//! [`Log`], [`Clock`]), and [`plugin!`], which exports what a plugin implements and nothing else. The traits have two
+//! sides: the real host in a component, and [`fake::Host`] natively, so a plugin is tested by `cargo test`, without Wasm and
+//! without a cluster.
+//!
+//! ```
+//! use outrigger_sdk::prelude::*;
+//!
+//! /// How long each node has been up.
+//! struct Uptime;
+//!
+//! impl Collector for Uptime {
+//!     const NAME: &'static str = "uptime";
+//!     const EACH: Each = Each::Node;
+//!     const INTERVAL_SECONDS: u32 = 60;
+//!     const FILLS: &'static [&'static str] = &["uptimes"];
+//!     type State = ();
+//!
+//!     fn collect(host: &impl Kubelet, node: &str, _: ()) -> Result<Collected<()>, Error> {
+//!         let summary: serde_json::Value = serde_json::from_slice(&host.summary(node, Detail::CpuAndMemory)?)?;
+//!         let since = &summary["node"]["startTime"];
+//!         Ok(Collected::empty().row(Row::of("uptimes").name(node).fields(&serde_json::json!({"since": since})).cells(&[since])))
+//!     }
+//! }
+//!
+//! fn about() -> Manifest {
+//!     manifest!().needs("kubelet", "reads each node's start time").resource(
+//!         Resource::table("Uptime", "uptimes", Scope::Cluster).group("uptime.example.com").version("v1").column(Column::date("Up")),
+//!     )
+//! }
+//!
+//! plugin! { manifest: about, collectors: [Uptime] }
+//!
+//! # fn main() {
+//! let host = fake::Host::new().answering("node-1", r#"{"node": {"startTime": "2026-11-21T09:54:03Z"}}"#);
+//! let rows = fake::Target::<Uptime>::new("node-1").tick(&host).unwrap();
+//! assert_eq!(rows[0].cells_json(), r#"["2026-11-21T09:54:03Z"]"#);
+//! # }
+//! ```
+//!
+//! What the SDK promises: a component exports exactly the roles that its plugin implements, and imports exactly the
+//! capabilities whose methods it calls (and the error type of the contract, and what Rust's std wants of WASI, which the
+//! host answers with no authority); a panic reaches the operator with message and place. What a plugin must not count on: memory
+//! between calls (each call enters a fresh instance; keep [`State`]), files, sockets, the environment.
+
+mod capabilities;
+mod collector;
+mod error;
+mod plugin;
+pub mod quantity;
+mod row;
+mod schema;
+mod state;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fake;
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod bindings;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod guest;
+
+pub use outrigger_manifest as manifest;
+pub use outrigger_manifest::Each;
+pub use {schemars, serde, serde_json};
+
+pub use capabilities::{Clock, Config, Detail, Host, Kubelet, Level, Log};
+pub use collector::{Collected, Collector, Migrator};
+pub use error::Error;
+pub use plugin::{BUILT_WITH, Plugin};
+#[doc(hidden)]
+pub use plugin::{BUILT_WITH_BYTES as __BUILT_WITH, collect as __collect, migrate as __migrate};
+pub use row::Row;
+pub use schema::{config_schema, schema_of};
+pub use state::{Bytes, State};
+
+/// What a plugin usually writes with.
+pub mod prelude {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use crate::fake;
+    pub use crate::{
+        Bytes, Clock, Collected, Collector, Config, Detail, Each, Error, Host, Kubelet, Level, Log, Migrator, Row, State,
+        manifest, plugin, quantity, schema_of,
+    };
+    // By its methods only: `plugin!` names a struct so.
+    pub use crate::Plugin as _;
+    pub use outrigger_manifest::{Column, Manifest, Resource, Scope, Shadow};
+}
