@@ -1,1 +1,34 @@
-//! TBD
+//! The door: listener, TLS, the filter chain in upstream's order, health, its own metrics. What is behind it is an [`Endpoint`].
+//!
+//! A connection is accepted and handed to a task of its own ([`listener`]); its requests walk through the [`chain`] and, if
+//! nothing refuses them, reach the [`Endpoint`] as a [`Call`] whose caller is known and permitted. Every refusal on the way is
+//! a `meta/v1 Status` in the encoding that the client asked for ([`refusal`]).
+//!
+//! A vanished client cancels its request: the future of [`Endpoint::answer`] is dropped. What must not stop halfway (a write
+//! that has begun) belongs in a task of the endpoint's own.
+
+pub mod authority;
+pub mod call;
+pub mod certificates;
+pub mod chain;
+pub mod connection;
+pub mod exposition;
+pub mod filters;
+pub mod health;
+pub mod listener;
+pub mod metrics;
+pub mod refusal;
+pub mod tls;
+pub mod version;
+
+pub use authority::Authority;
+pub use call::{Body, Call, Endpoint, read};
+pub use certificates::{Certificates, Source};
+pub use chain::{Chain, ChainParts, Limits};
+pub use connection::Connection;
+pub use health::Health;
+pub use listener::{Drained, Server, ServerOptions};
+pub use metrics::Metrics;
+pub use refusal::Client;
+pub use tls::{MinVersion, Tls};
+pub use version::Version;

@@ -1,0 +1,366 @@
+//! The filter chain, in upstream's order (apiserver `server/config.go` `DefaultBuildHandlerChain`).
+//!
+//! audit id → panic recovery → request info → cache control → deadline → authentication → seats → authorization → health,
+//! metrics, version or the [`Endpoint`]. [`Chain::answer`] is the outer half, which always answers; [`Chain::filtered`] the inner
+//! one, which may refuse at any step by returning a [`Status`].
+//!
+//! Where we differ from upstream: a panic, a missing seat and every other refusal is a `Status` and not a line of text; probes
+//! take no seat, as under upstream's exempt flow schema.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, Version as HttpVersion};
+use http_body::Body as _;
+use outrigger_api::identity::MASTERS;
+use outrigger_api::request_info::RequestInfo;
+use outrigger_api::status::Status;
+use outrigger_auth::{Attributes, Authenticator, Authorizer};
+use prometheus_client::registry::Registry;
+use tokio::time::Instant as Deadline;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::{Body, Call, Endpoint};
+use crate::connection::{Connection, UnderWay};
+use crate::exposition;
+use crate::filters::in_flight::{Seat, Seats};
+use crate::filters::stream::Held;
+use crate::filters::{audit, body, deadline, in_flight, long_running};
+use crate::health::Health;
+use crate::metrics::{Metrics, Series};
+use crate::refusal::Client;
+use crate::version::Version;
+
+/// What a chain is made of.
+pub struct ChainParts {
+    /// Who is calling.
+    pub authenticator: Authenticator,
+    /// May they.
+    pub authorizer: Authorizer,
+    /// The health paths. Whether the endpoint is ready is a check like any other: the binary adds it, under its name.
+    pub health: Health,
+    /// The server's own metrics.
+    pub metrics: Arc<Metrics>,
+    /// What `/metrics` shows.
+    pub registry: Arc<Registry>,
+    /// What `/version` shows.
+    pub version: Version,
+    /// Everything else.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// How much and how long.
+    pub limits: Limits,
+    /// Cancelled by the listener when it drains; ends long-running answers.
+    pub draining: CancellationToken,
+}
+
+/// How much and how long.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `--request-timeout`: the most a request may take, and what it may take if it says nothing.
+    pub request_timeout: Duration,
+    /// `--max-requests-inflight`; 0 for no limit.
+    pub max_reading: u32,
+    /// `--max-mutating-requests-inflight`; 0 for no limit.
+    pub max_writing: u32,
+}
+
+/// The chain.
+pub struct Chain {
+    authenticator: Authenticator,
+    authorizer: Authorizer,
+    health: Health,
+    metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
+    version: Bytes,
+    endpoint: Arc<dyn Endpoint>,
+    request_timeout: Duration,
+    reading: Seats,
+    writing: Seats,
+    draining: CancellationToken,
+}
+
+/// What is known of a request when its answer leaves.
+#[derive(Default)]
+struct Track {
+    series: Option<Arc<Series>>,
+    deadline: Option<Deadline>,
+    long_running: bool,
+    seat: Option<Seat>,
+}
+
+/// Counts an answer that is written over time when it ends.
+struct Tally {
+    series: Option<Arc<Series>>,
+    code: u16,
+    started: Instant,
+    _seat: Option<Seat>,
+    _under_way: UnderWay,
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    /// Upstream's.
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(60),
+            max_reading: 400,
+            max_writing: 200,
+        }
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: ChainParts) -> Self {
+        let ChainParts {
+            authenticator,
+            authorizer,
+            health,
+            metrics,
+            registry,
+            version,
+            endpoint,
+            limits,
+            draining,
+        } = parts;
+        Self {
+            reading: Seats::new(metrics.reading.clone(), limits.max_reading),
+            writing: Seats::new(metrics.writing.clone(), limits.max_writing),
+            version: version.to_json().into(),
+            request_timeout: limits.request_timeout,
+            authenticator,
+            authorizer,
+            health,
+            metrics,
+            registry,
+            endpoint,
+            draining,
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+
+    /// Answers a request, whatever it is and whatever happens.
+    pub async fn answer<B>(&self, connection: &Arc<Connection>, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let started = Instant::now();
+        let under_way = connection.begin();
+        let (parts, body) = request.into_parts();
+        let audit_id = audit::id(&parts.headers);
+        let client = Client::of(&parts);
+        let (method, http_version) = (parts.method.clone(), parts.version);
+        let mut track = Track::default();
+        let mut response = match AssertUnwindSafe(self.filtered(connection, parts, body, &mut track))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => client.refuse(&status),
+            Err(_panic) => {
+                // The panic's own text was written by the panic hook; the audit id ties the two together.
+                tracing::error!(%method, uri = %client.uri, ?audit_id, "a request panicked");
+                self.metrics.panics.inc();
+                client.refuse(&Status::internal_error(
+                    "This request caused the server to panic. Look in the logs for details.",
+                ))
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(audit::AUDIT_ID, audit_id);
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-cache, private"));
+        if method == Method::HEAD && http_version == HttpVersion::HTTP_2 {
+            bodiless(&mut response);
+        }
+        tracing::debug!(%method, uri = %client.uri, code = response.status().as_u16(), took = ?started.elapsed(), remote = %connection.remote, "request");
+        let Track {
+            series,
+            deadline,
+            long_running,
+            seat,
+        } = track;
+        let tally = Tally {
+            series,
+            code: response.status().as_u16(),
+            started,
+            _seat: seat,
+            _under_way: under_way,
+        };
+        if response.body().size_hint().exact().is_some() {
+            // Whole and in memory: it is done.
+            drop(tally);
+            return response;
+        }
+        let draining = long_running.then(|| self.draining.clone());
+        let running = tally.series.as_ref().and_then(|series| series.running());
+        response.map(|body| Held::wrap(body, deadline, draining, (tally, running)))
+    }
+
+    async fn filtered<B>(
+        &self,
+        connection: &Arc<Connection>,
+        parts: Parts,
+        body: B,
+        track: &mut Track,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let info = match RequestInfo::parse(&parts.method, &parts.uri) {
+            Ok(info) => info,
+            Err(status) => {
+                let nothing = RequestInfo::default();
+                track.series = Some(self.metrics.series(&nothing, &parts, || false));
+                return Err(status);
+            }
+        };
+        track.series = Some(self.metrics.series(&info, &parts, || self.endpoint.serves(&info)));
+        track.long_running = long_running::is(&info);
+        if track.long_running {
+            return self.decided(connection, info, parts, body, track).await;
+        }
+        let deadline = Deadline::now() + deadline::of(&parts.uri, self.request_timeout)?;
+        track.deadline = Some(deadline);
+        match tokio::time::timeout_at(deadline, self.decided(connection, info, parts, body, track)).await {
+            Ok(answered) => answered,
+            Err(_elapsed) => Err(Status::gateway_timeout()),
+        }
+    }
+
+    async fn decided<B>(
+        &self,
+        connection: &Arc<Connection>,
+        info: RequestInfo,
+        mut parts: Parts,
+        request_body: B,
+        track: &mut Track,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let identity = match self.authenticator.authenticate(&connection.peer, &mut parts.headers).await {
+            Ok(identity) => identity,
+            Err(unauthenticated) => {
+                tracing::info!(remote = %connection.remote, path = %info.path, reason = %unauthenticated, "unauthenticated");
+                end_after_stranger(connection, parts.version);
+                return Err(unauthenticated.status());
+            }
+        };
+        if identity.is_in(outrigger_api::identity::UNAUTHENTICATED) {
+            end_after_stranger(connection, parts.version);
+        }
+        let attributes = Attributes::from(&info);
+        if !track.long_running && !identity.is_in(MASTERS) && !self.authorizer.is_open(&attributes) {
+            let seats = if in_flight::is_read_only(&info.verb) {
+                &self.reading
+            } else {
+                &self.writing
+            };
+            track.seat = Some(seats.take().ok_or_else(|| Status::too_many_requests(1))?);
+        }
+        if let Err(refused) = self.authorizer.permit(&identity, &attributes).await {
+            return Err(refused.status(&identity, &info));
+        }
+        if !info.is_resource_request
+            && let Some(answer) = self.own(&info, &parts)
+        {
+            return answer;
+        }
+        if !self.endpoint.ready() {
+            let message = "the request has been made before all known HTTP paths have been installed, please try again";
+            return Err(Status::service_unavailable(message, 5));
+        }
+        let body = body::limited(&parts.headers, request_body)?;
+        let call = Call {
+            info,
+            identity,
+            parts,
+            body,
+            deadline: track.deadline,
+            draining: self.draining.clone(),
+        };
+        Ok(self.endpoint.answer(call).await)
+    }
+
+    /// The paths that are the server's own.
+    fn own(&self, info: &RequestInfo, parts: &Parts) -> Option<Result<Response<Body>, Status>> {
+        let path = info.path.as_str();
+        match path {
+            "/metrics" => Some(exposition::answer(&self.registry, &parts.headers)),
+            "/version" => {
+                let mut response = Response::new(Body::from(self.version.clone()));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Some(Ok(response))
+            }
+            _ => {
+                let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+                matches!(name, "healthz" | "livez" | "readyz").then(|| {
+                    let query = parts.uri.query().unwrap_or_default();
+                    self.health.answer(path, query).ok_or_else(Status::generic_not_found)
+                })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chain")
+            .field("authenticator", &self.authenticator)
+            .field("authorizer", &self.authorizer)
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Tally ===
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some(series) = &self.series {
+            series.record(self.code, self.started.elapsed());
+        }
+    }
+}
+
+/// HTTP/2 lets a client open and reset streams by the thousand; who is nobody gets one answer per connection
+/// (CVE-2023-44487, upstream's gate `UnauthenticatedHTTP2DOSMitigation`).
+fn end_after_stranger(connection: &Connection, version: HttpVersion) {
+    if version == HttpVersion::HTTP_2 {
+        connection.end();
+    }
+}
+
+/// An answer to HEAD says how long it would be and ends there. HTTP/1.1 connections see to that themselves.
+fn bodiless(response: &mut Response<Body>) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert(HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
+}

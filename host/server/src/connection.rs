@@ -1,0 +1,88 @@
+//! One client connection: who is at the other end, whether anything is under way, and how to ask it to end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use outrigger_auth::Peer;
+use tokio_util::sync::CancellationToken;
+
+/// Shared by the connection's task and its requests.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client's certificates, with what was concluded from them.
+    pub peer: Peer,
+    /// Where the client is. Behind a Service this is a node.
+    pub remote: SocketAddr,
+    ending: CancellationToken,
+    under_way: AtomicUsize,
+    begun: AtomicU64,
+    opened: Instant,
+    last_active: AtomicU64,
+}
+
+/// One request under way; dropping it (after the last byte of its answer) ends it.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Connection>);
+
+// === impl Connection ===
+
+impl Connection {
+    /// A connection that ends, as soon as what is under way is done, when `ending` is cancelled.
+    #[must_use]
+    pub fn new(peer: Peer, remote: SocketAddr, ending: CancellationToken) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            peer,
+            remote,
+            ending,
+            under_way: AtomicUsize::new(0),
+            begun: zero(),
+            opened: Instant::now(),
+            last_active: zero(),
+        }
+    }
+
+    /// Takes no further requests: GOAWAY on HTTP/2, `Connection: close` on HTTP/1.1.
+    pub fn end(&self) {
+        self.ending.cancel();
+    }
+
+    /// Cancelled when the connection shall end.
+    pub(crate) fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    /// Marks a request as under way.
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Whether any request has come yet.
+    pub(crate) fn is_used(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long nothing has been under way; zero while something is.
+    pub(crate) fn idle_for(&self) -> Duration {
+        if self.under_way.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        self.opened
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.last_active.load(Ordering::Relaxed)))
+    }
+}
+
+// === impl UnderWay ===
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_active.store(now, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,282 @@
+//! `/healthz`, `/livez`, `/readyz`, word for word as k8s.io/apiserver has them (`server/healthz/healthz.go`).
+//!
+//! A probe learns which check failed, never why: the paths are open to everybody. The reason is in the log, and under the
+//! single check's own path, which needs permission.
+
+use std::fmt::Write;
+
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use outrigger_api::query::Query;
+use outrigger_api::quote::Quoted;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::Body;
+
+/// All checks, in the order in which they are reported.
+pub struct Health {
+    healthz: Vec<Check>,
+    livez: Vec<Check>,
+    readyz: Vec<Check>,
+}
+
+struct Check {
+    name: String,
+    run: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// `ping` and `log` everywhere; `shutdown` makes `/readyz` red once the token is cancelled.
+    #[must_use]
+    pub fn new(shutdown: CancellationToken) -> Self {
+        let usual = || vec![Check::new("ping", || Ok(())), Check::new("log", || Ok(()))];
+        let mut readyz = usual();
+        readyz.push(Check::new("shutdown", move || {
+            if shutdown.is_cancelled() {
+                Err("process is shutting down".into())
+            } else {
+                Ok(())
+            }
+        }));
+        Self {
+            healthz: usual(),
+            livez: usual(),
+            readyz,
+        }
+    }
+
+    /// Adds a check to `/healthz`.
+    #[must_use]
+    pub fn healthz(mut self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.healthz.push(Check::new(name, check));
+        self
+    }
+
+    /// Adds a check to `/livez`: a failing one gets the process restarted.
+    #[must_use]
+    pub fn livez(mut self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.livez.push(Check::new(name, check));
+        self
+    }
+
+    /// Adds a check to `/readyz`, before `shutdown`: a failing one takes the process out of the Service.
+    #[must_use]
+    pub fn readyz(mut self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        let last = self.readyz.len().saturating_sub(1);
+        self.readyz.insert(last, Check::new(name, check));
+        self
+    }
+
+    /// The answer to a health path; `None` if it is none, or names no check.
+    #[must_use]
+    pub fn answer(&self, path: &str, query: &str) -> Option<Response<Body>> {
+        let (name, single) = match path.strip_prefix('/')?.split_once('/') {
+            Some((name, single)) => (name, Some(single)),
+            None => (path.strip_prefix('/')?, None),
+        };
+        let checks = match name {
+            "healthz" => &self.healthz,
+            "livez" => &self.livez,
+            "readyz" => &self.readyz,
+            _ => return None,
+        };
+        match single {
+            None | Some("") => Some(all(name, checks, &Query::parse(query))),
+            Some(single) => checks.iter().find(|c| c.name == single).map(one),
+        }
+    }
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = |checks: &[Check]| checks.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        f.debug_struct("Health")
+            .field("healthz", &names(&self.healthz))
+            .field("livez", &names(&self.livez))
+            .field("readyz", &names(&self.readyz))
+            .finish()
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    fn new(name: &str, run: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self {
+            name: name.to_owned(),
+            run: Box::new(run),
+        }
+    }
+}
+
+fn all(name: &str, checks: &[Check], query: &Query) -> Response<Body> {
+    let mut excluded: Vec<&str> = query.all("exclude").collect();
+    excluded.sort_unstable();
+    excluded.dedup();
+    let mut lines = String::new();
+    let mut failed = false;
+    // Writing to a string cannot fail.
+    for check in checks {
+        if let Some(at) = excluded.iter().position(|e| *e == check.name) {
+            excluded.remove(at);
+            let _ = writeln!(lines, "[+]{} excluded: ok", check.name);
+            continue;
+        }
+        match (check.run)() {
+            Ok(()) => {
+                let _ = writeln!(lines, "[+]{} ok", check.name);
+            }
+            Err(reason) => {
+                tracing::warn!(endpoint = name, check = %check.name, %reason, "health check failed");
+                let _ = writeln!(lines, "[-]{} failed: reason withheld", check.name);
+                failed = true;
+            }
+        }
+    }
+    if !excluded.is_empty() {
+        let names = excluded.iter().map(|e| Quoted(e).to_string()).collect::<Vec<_>>().join(",");
+        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {names}");
+    }
+    if failed {
+        return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{name} check failed\n"));
+    }
+    match query.first("verbose") {
+        Some(_) => text(StatusCode::OK, format!("{lines}{name} check passed\n")),
+        None => text(StatusCode::OK, "ok"),
+    }
+}
+
+fn one(check: &Check) -> Response<Body> {
+    match (check.run)() {
+        Ok(()) => text(StatusCode::OK, "ok"),
+        Err(reason) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("internal server error: {reason}\n"),
+        ),
+    }
+}
+
+fn text(code: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn ask(health: &Health, path: &str, query: &str) -> Option<(u16, String)> {
+        let response = health.answer(path, query)?;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Some((code, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    /// The rows of upstream's `TestMultipleChecks`, which has no `log`.
+    #[tokio::test]
+    async fn many_checks() {
+        let rows: &[(&str, &str, u16, &str, bool)] = &[
+            ("", "verbose", 200, "[+]ping ok\n[+]log ok\nlivez check passed\n", false),
+            ("", "exclude=dontexist", 200, "ok", false),
+            ("", "exclude=bad", 200, "ok", true),
+            (
+                "",
+                "verbose=true&exclude=bad",
+                200,
+                "[+]ping ok\n[+]log ok\n[+]bad excluded: ok\nlivez check passed\n",
+                true,
+            ),
+            (
+                "",
+                "verbose=true&exclude=dontexist",
+                200,
+                "[+]ping ok\n[+]log ok\nwarn: some health checks cannot be excluded: no matches for \"dontexist\"\nlivez check passed\n",
+                false,
+            ),
+            (
+                "",
+                "verbose&exclude=z&exclude=a&exclude=z",
+                200,
+                "[+]ping ok\n[+]log ok\nwarn: some health checks cannot be excluded: no matches for \"a\",\"z\"\nlivez check passed\n",
+                false,
+            ),
+            (
+                "",
+                "exclude=ping&exclude=log&verbose",
+                200,
+                "[+]ping excluded: ok\n[+]log excluded: ok\nlivez check passed\n",
+                false,
+            ),
+            ("/ping", "", 200, "ok", false),
+            ("", "", 200, "ok", false),
+            ("/", "", 200, "ok", false),
+            (
+                "",
+                "verbose",
+                500,
+                "[+]ping ok\n[+]log ok\n[-]bad failed: reason withheld\nlivez check failed\n",
+                true,
+            ),
+            ("/ping", "", 200, "ok", true),
+            ("/bad", "", 500, "internal server error: this will fail\n", true),
+            (
+                "",
+                "",
+                500,
+                "[+]ping ok\n[+]log ok\n[-]bad failed: reason withheld\nlivez check failed\n",
+                true,
+            ),
+        ];
+        for (path, query, code, body, bad) in rows {
+            let mut health = Health::new(CancellationToken::new());
+            if *bad {
+                health = health.livez("bad", || Err("this will fail".into()));
+            }
+            let got = ask(&health, &format!("/livez{path}"), query).await;
+            assert_eq!(got, Some((*code, (*body).to_owned())), "{path}?{query} bad={bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn readyz_turns_red_at_shutdown_and_shutdown_stays_last() {
+        let shutdown = CancellationToken::new();
+        let health = Health::new(shutdown.clone()).readyz("metric-storage-ready", || Ok(()));
+        let (code, body) = ask(&health, "/readyz", "verbose").await.unwrap();
+        assert_eq!(
+            (code, body.as_str()),
+            (
+                200,
+                "[+]ping ok\n[+]log ok\n[+]metric-storage-ready ok\n[+]shutdown ok\nreadyz check passed\n"
+            )
+        );
+        shutdown.cancel();
+        let (code, body) = ask(&health, "/readyz", "").await.unwrap();
+        assert_eq!(code, 500);
+        assert!(
+            body.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"),
+            "{body}"
+        );
+        assert_eq!(ask(&health, "/livez", "").await.unwrap().0, 200);
+    }
+
+    #[tokio::test]
+    async fn other_paths_are_not_ours() {
+        let health = Health::new(CancellationToken::new());
+        for path in ["/", "", "/healthzz", "/metrics", "/healthz/nope", "/readyz/ping/x"] {
+            assert!(health.answer(path, "").is_none(), "{path}");
+        }
+    }
+}
