@@ -1,1 +1,29 @@
-//! TBD
+//! What the end-to-end tests stand on: a real control plane, fake kubelets whose truth is known, and the binary itself.
+//!
+//! `e2e/control-plane/build` makes the programs of the control plane; [`ControlPlane`] starts them on loopback with the
+//! complete aggregation layer. A [`Fleet`] is its nodes: it plays scheduler and kubelet for every pod, and each node answers
+//! `/stats/summary` with a load that the test chose ([`load`]) or with what a real kubelet once said ([`recording`]).
+//! [`Outrigger`] runs the binary with exactly the rights of `deploy/rbac.yaml`.
+//!
+//! Promises: nothing outside one scratch folder is written, no privilege is needed, everything listens on 127/8, and
+//! whatever was started ends with the test process, however that ends ([`scratch`]). Waits are polls with generous deadlines;
+//! nothing here measures time.
+
+pub mod control_plane;
+pub mod fleet;
+pub mod http;
+pub mod kubectl;
+pub mod kubelet;
+pub mod load;
+pub mod outrigger;
+pub mod pki;
+pub mod program;
+pub mod recording;
+pub mod scratch;
+pub mod wait;
+
+pub use control_plane::ControlPlane;
+pub use fleet::Fleet;
+pub use kubelet::FakeKubelet;
+pub use outrigger::Outrigger;
+pub use wait::{promise, until};

@@ -1,0 +1,213 @@
+//! The binary under test, as a cluster runs it: its own ServiceAccount with the rights of `deploy/rbac.yaml`, a Service in front
+//! of it, and APIServices that name its own authority.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::json;
+
+use crate::control_plane::{ControlPlane, free_port, repository};
+use crate::http::Client;
+use crate::pki::Pair;
+use crate::program::Program;
+use crate::scratch;
+use crate::wait::{SOON, until};
+
+/// Service and ServiceAccount have metrics-server's names: its manifests upgrade in place.
+const NAME: &str = "metrics-server";
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A name for its folder and log.
+    pub name: String,
+    /// The address that it binds; its Service gets the same, so it lies in 127.96.0.0/16.
+    pub address: Ipv4Addr,
+    /// Seconds from one scrape to the next.
+    pub resolution: u32,
+    /// The plugins that it starts with: files that are copied into its folder of plugins.
+    pub plugins: Vec<PathBuf>,
+    /// Arguments after all others.
+    pub arguments: Vec<String>,
+}
+
+/// A running server. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Outrigger {
+    program: Program,
+    address: SocketAddr,
+    plugins: PathBuf,
+    ca: PathBuf,
+}
+
+/// The metrics plugin, built (`OUTRIGGER_PLUGINS` names another folder).
+#[must_use]
+pub fn metrics_plugin() -> PathBuf {
+    built("OUTRIGGER_PLUGINS", "target/plugins").join("metrics.wasm")
+}
+
+/// An example, built (`OUTRIGGER_EXAMPLES` names another folder).
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    built("OUTRIGGER_EXAMPLES", "target/examples").join(format!("{name}.wasm"))
+}
+
+fn built(variable: &str, folder: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| repository().join(folder), PathBuf::from)
+}
+
+/// Applies `deploy/rbac.yaml` and returns a kubeconfig with a token of the ServiceAccount, as a pod would have it.
+///
+/// # Errors
+/// kube-apiserver refuses it.
+pub fn account(control_plane: &ControlPlane) -> Result<PathBuf> {
+    let rbac = repository().join("deploy/rbac.yaml");
+    let kubectl = control_plane.kubectl()?;
+    kubectl.apply(&std::fs::read_to_string(&rbac).with_context(|| format!("cannot read {}", rbac.display()))?)?;
+    let token = scratch::folder("account")?.join("token");
+    std::fs::write(
+        &token,
+        kubectl
+            .run(&format!("create token {NAME} -n kube-system --duration=2h"))?
+            .trim(),
+    )?;
+    control_plane.kubeconfig_with_token(NAME, &token)
+}
+
+// === impl Outrigger ===
+
+impl Outrigger {
+    /// Starts `outrigger serve` (`OUTRIGGER_BIN`, or the debug build) and waits until it says that it lives.
+    ///
+    /// # Errors
+    /// There is no binary or no plugin, or the server ends or does not answer.
+    pub fn start(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options) -> Result<Self> {
+        let binary = built("OUTRIGGER_BIN", "target/debug/outrigger");
+        ensure!(
+            binary.is_file(),
+            "{} is missing: build it (cargo build -p outrigger) or set OUTRIGGER_BIN",
+            binary.display()
+        );
+        let folder = scratch::folder(&options.name)?;
+        let plugins = scratch::folder(&format!("{}/plugins", options.name))?;
+        for plugin in &options.plugins {
+            let name = plugin.file_name().context("a plugin is a file")?;
+            std::fs::copy(plugin, plugins.join(name))
+                .with_context(|| format!("{} is missing: build the plugins", plugin.display()))?;
+        }
+        let certificates = scratch::folder(&format!("{}/certificates", options.name))?;
+        let address = SocketAddr::from((options.address, free_port(options.address)?));
+        let mut command = Command::new(&binary);
+        command
+            .current_dir(&folder)
+            .env("HOME", &folder)
+            .env("XDG_CACHE_HOME", scratch::folder("cache")?);
+        command
+            .arg("serve")
+            .arg("--plugins")
+            .arg(&plugins)
+            .arg("--cert-dir")
+            .arg(&certificates);
+        for flag in ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"] {
+            command.arg(flag).arg(kubeconfig);
+        }
+        command
+            .arg(format!("--secure-port={}", address.port()))
+            .arg(format!("--bind-address={}", options.address));
+        command.arg(format!("--metric-resolution={}s", options.resolution));
+        command
+            .arg("--kubelet-certificate-authority")
+            .arg(control_plane.ca().certificate());
+        command.args([
+            "--kubelet-preferred-address-types=InternalIP",
+            "--kubelet-use-node-status-port",
+        ]);
+        command.args(&options.arguments);
+        let program = Program::start(
+            &options.name,
+            &mut command,
+            &folder.join(format!("{}.log", options.name)),
+            true,
+        )?;
+        let server = Self {
+            program,
+            address,
+            plugins,
+            ca: certificates.join("ca.crt"),
+        };
+        until("outrigger is alive", SOON, || {
+            server.program.runs().and_then(|()| server.client(None)?.get("/livez")?.ok())
+        })?;
+        Ok(server)
+    }
+
+    /// Puts it behind the aggregator: the Service, and an APIService for each version of the group.
+    ///
+    /// # Errors
+    /// kube-apiserver refuses one of them.
+    pub fn register(&self, control_plane: &ControlPlane, group: &str, versions: &[&str]) -> Result<()> {
+        let (port, mut items) = (self.address.port(), Vec::new());
+        items.push(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": "kube-system"},
+            "spec": {"clusterIP": self.address.ip().to_string(), "ports": [{"name": "https", "port": port}]},
+        }));
+        // Never dialled: the availability check only wants one endpoint, and none may be a loopback address.
+        items.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": NAME, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": NAME}},
+            "ports": [{"name": "https", "port": port}],
+            "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
+        }));
+        let bundle =
+            BASE64_STANDARD.encode(std::fs::read(&self.ca).with_context(|| format!("cannot read {}", self.ca.display()))?);
+        for (i, version) in versions.iter().enumerate() {
+            items.push(json!({
+                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("{version}.{group}")},
+                "spec": {
+                    "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100 - i, "caBundle": bundle,
+                    "service": {"name": NAME, "namespace": "kube-system", "port": port},
+                },
+            }));
+        }
+        control_plane
+            .kubectl()?
+            .apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+        Ok(())
+    }
+
+    /// A way straight to it, past the aggregator; it must show the certificate that the aggregator would want.
+    ///
+    /// # Errors
+    /// It has not written its authority yet, or the user's files cannot be read.
+    pub fn client(&self, user: Option<&Pair>) -> Result<Client> {
+        Client::new(self.address, &format!("{NAME}.kube-system.svc"), &self.ca, user)
+    }
+
+    /// The folder that it watches for plugins.
+    #[must_use]
+    pub fn plugins(&self) -> &Path {
+        &self.plugins
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn ready(&self) -> Result<()> {
+        until("outrigger is ready", SOON + Duration::from_secs(30), || {
+            self.program.runs()?;
+            self.client(None)?.get("/readyz?verbose")?.ok()
+        })?;
+        Ok(())
+    }
+}
