@@ -1,1 +1,33 @@
-//! TBD
+//! The host's side of the cluster: everything that is said to kube-apiserver and to kubelets is said here.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`client`] | one connection to kube-apiserver, from a kubeconfig or the pod's service account |
+//! | [`nodes`], [`pods`] | slim indexes that follow the cluster; reads come from memory |
+//! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
+//! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
+//! | [`reviews`] | "may they?" and "who is this?", asked of kube-apiserver |
+//!
+//! Promises: what was known stays known while kube-apiserver is away; every wait has a deadline; every task has an owner
+//! who gave it a [`CancellationToken`](tokio_util::sync::CancellationToken) and holds its handle. Credentials leave this room
+//! only towards the host that they are meant for.
+
+pub mod backoff;
+pub mod client;
+mod dial;
+mod informer;
+pub mod kubelet;
+pub mod labels;
+mod material;
+pub mod nodes;
+pub mod pods;
+pub mod reviews;
+pub mod trust;
+
+pub use client::{ClientError, Cluster, ClusterOptions, connect};
+pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
+pub use labels::Labels;
+pub use nodes::{Address, Node, NodeIndex, NodeLookup};
+pub use pods::PodIndex;
+pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, Reviews, Subject};
+pub use trust::{RequestHeaderTrust, TrustError};

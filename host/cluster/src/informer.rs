@@ -1,0 +1,225 @@
+//! One loop for everything that is followed: list, watch, keep, and get up again after every fall.
+//!
+//! kube's `watcher` knows the protocol (pages, bookmarks, resuming, 410). This loop adds what a server that lives for months
+//! needs: a deadline on every list, back-off with jitter, one sentence in the log per trouble instead of one per attempt,
+//! and an end when the owner says so. It must never drop what is known because kube-apiserver is away.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::{Config, Error, Event};
+use serde::{Deserialize, Deserializer};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::backoff::Backoff;
+
+/// A page of a list that takes longer than this is given up (kube-apiserver itself gives up after 60 s).
+const PAGE_DEADLINE: Duration = Duration::from_secs(65);
+const FIRST_DELAY: Duration = Duration::from_millis(800);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Where objects go. `begin`, any number of `list`, `commit` replace everything at once; between two such series single
+/// objects come and go.
+pub(crate) trait Keep<K>: Send {
+    /// A complete list begins; what is kept stays valid until [`Keep::commit`].
+    fn begin(&mut self);
+    /// An object of the list.
+    fn list(&mut self, object: K);
+    /// The list is complete: it is all there is.
+    fn commit(&mut self);
+    /// An object was made or changed.
+    fn apply(&mut self, object: K);
+    /// An object is gone.
+    fn delete(&mut self, object: K);
+}
+
+/// What is followed, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    /// Its name, plural.
+    pub(crate) what: &'static str,
+    /// The RBAC rule that allows it.
+    pub(crate) rule: &'static str,
+}
+
+/// Pages of 500, as client-go asks for.
+pub(crate) fn config() -> Config {
+    Config::default().page_size(500)
+}
+
+/// Follows until cancelled. `open` starts a new watcher: once at first, and again when a list hangs.
+pub(crate) async fn follow<K, S>(
+    subject: Subject,
+    mut open: impl FnMut() -> S + Send,
+    mut keep: impl Keep<K>,
+    cancel: CancellationToken,
+) where
+    K: Send,
+    S: Stream<Item = Result<Event<K>, Error>> + Send,
+{
+    let mut trouble = Trouble::new(subject);
+    let mut backoff = Backoff::new(FIRST_DELAY, 2.0, LONGEST_DELAY, 1.0);
+    loop {
+        let mut events = Box::pin(open());
+        let mut listing = true;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                next = events.next() => next,
+                // A watch may be silent for minutes; the client's keep-alive and the watcher's own timeout end a dead one.
+                () = tokio::time::sleep(PAGE_DEADLINE), if listing => {
+                    trouble.begins(&format!("a list took longer than {PAGE_DEADLINE:?}"), "");
+                    None
+                }
+            };
+            match next {
+                None => break,
+                Some(Err(error)) => {
+                    listing = !matches!(error, Error::WatchFailed(_) | Error::WatchStartFailed(_));
+                    trouble.judge(&error);
+                    let again = backoff.delay();
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => return,
+                        () = tokio::time::sleep(again) => {}
+                    }
+                }
+                // Only says that a list will be asked for: no sign of health.
+                Some(Ok(Event::Init)) => {
+                    listing = true;
+                    keep.begin();
+                }
+                Some(Ok(event)) => {
+                    match event {
+                        Event::InitApply(object) => keep.list(object),
+                        Event::InitDone => {
+                            listing = false;
+                            keep.commit();
+                        }
+                        Event::Apply(object) => keep.apply(object),
+                        Event::Delete(object) => keep.delete(object),
+                        Event::Init => {}
+                    }
+                    if !listing {
+                        backoff.reset();
+                        trouble.ends();
+                    }
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(backoff.delay()) => {}
+        }
+    }
+}
+
+/// What is wrong at the moment, so that it is said once.
+struct Trouble {
+    subject: Subject,
+    since: Option<(Instant, String)>,
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    fn new(subject: Subject) -> Self {
+        Self { subject, since: None }
+    }
+
+    fn judge(&mut self, error: &Error) {
+        match code(error) {
+            // The ordinary end of a watch that fell behind: the next list mends it.
+            Some(410) => debug!(what = self.subject.what, "watch expired, listing again"),
+            Some(403) => {
+                let advice = format!("; add this rule to its ClusterRole or Role: {}", self.subject.rule);
+                self.begins("this service account may not list and watch them", &advice);
+            }
+            Some(401) => self.begins(
+                "kube-apiserver does not know who we are (401)",
+                "; the token or certificate of the kubeconfig or service account has expired or is of another cluster",
+            ),
+            Some(code) => self.begins(&format!("kube-apiserver answered {code}"), &format!(": {error}")),
+            None => self.begins("kube-apiserver does not answer", &format!(": {}", chain(error))),
+        }
+    }
+
+    /// Says what is wrong, unless it has been said.
+    fn begins(&mut self, fact: &str, more: &str) {
+        let what = self.subject.what;
+        match &mut self.since {
+            Some((_, known)) if known == fact => debug!(what, "still: {fact}{more}"),
+            Some((_, known)) => {
+                fact.clone_into(known);
+                warn!(what, "cannot follow {what}: {fact}{more}");
+            }
+            None => {
+                self.since = Some((Instant::now(), fact.to_owned()));
+                warn!(what, "cannot follow {what}: {fact}{more}; what is known stays, and it is tried again");
+            }
+        }
+    }
+
+    fn ends(&mut self) {
+        if let Some((since, _)) = self.since.take() {
+            let what = self.subject.what;
+            info!(what, "following {what} again after {:.1?}", since.elapsed());
+        }
+    }
+}
+
+/// The HTTP status in a watcher's error.
+fn code(error: &Error) -> Option<u16> {
+    match error {
+        Error::WatchError(status) => Some(status.code),
+        Error::InitialListFailed(kube::Error::Api(status))
+        | Error::WatchStartFailed(kube::Error::Api(status))
+        | Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// An error with all its causes, each said once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Reads name, namespace, labels and resourceVersion; everything else is skipped without being built, managedFields above
+/// all (they are most of a pod's metadata).
+pub(crate) fn slim_metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Slim {
+        name: Option<String>,
+        namespace: Option<String>,
+        labels: Option<std::collections::BTreeMap<String, String>>,
+        resource_version: Option<String>,
+    }
+    let Slim { name, namespace, labels, resource_version } = Slim::deserialize(from)?;
+    Ok(ObjectMeta { name, namespace, labels, resource_version, ..ObjectMeta::default() })
+}
+
+/// A poisoned lock holds a map that is whole: every change here is one call.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`read`].
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

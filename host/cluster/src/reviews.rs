@@ -1,0 +1,332 @@
+//! The two questions that a delegating API server asks kube-apiserver: "may they?" and "who is this?".
+//!
+//! Only a plain yes is a yes. An answer that is denied, conditional, came with an evaluation error, or carries a field that
+//! this code does not know (a later Kubernetes may attach conditions to a permission, KEP-5681) allows nothing.
+//! Attempts, delays and deadline are those of apiserver's delegated webhooks: 5 steps, 500 ms × 1.5, jitter 0.2, 10 s in all.
+//! Remembering answers and asking once for many are the `auth` room's concern.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::TokenReviewSpec;
+use k8s_openapi::api::authorization::v1::{
+    FieldSelectorAttributes, LabelSelectorAttributes, NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
+};
+use kube::Client;
+use outrigger_api::identity::Identity;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::debug;
+
+use crate::backoff::Backoff;
+use crate::informer::chain;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const STEPS: u32 = 5;
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+
+/// "May this user do that?"
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AccessQuestion {
+    /// Who.
+    pub user: Identity,
+    /// What.
+    pub subject: Subject,
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A resource.
+    Resource(ResourceQuestion),
+    /// A path outside the resources, such as `/metrics`.
+    Path {
+        /// Lower-case HTTP method.
+        verb: String,
+        /// The URL's path.
+        path: String,
+    },
+}
+
+/// A resource and what is to be done with it. Empty strings mean "none" (or, for a name, "all").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ResourceQuestion {
+    /// `get`, `list`, `watch`, `create`, …
+    pub verb: String,
+    /// API group.
+    pub group: String,
+    /// API version.
+    pub version: String,
+    /// Plural resource.
+    pub resource: String,
+    /// Subresource.
+    pub subresource: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Object name.
+    pub name: String,
+    /// Field selector as sent by the client; kube-apiserver parses it.
+    pub field_selector: String,
+    /// Label selector as sent by the client; kube-apiserver parses it.
+    pub label_selector: String,
+}
+
+/// "They may" or "they may not".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessAnswer {
+    /// True only for a plain, unconditional permission.
+    pub allowed: bool,
+    /// kube-apiserver's reason, or ours if its answer was not plain; may be empty.
+    pub reason: String,
+}
+
+/// Why a question got no answer. None of these allows anything.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// kube-apiserver did not answer in time; asking again is safe.
+    #[error("{review} was not answered within {DEADLINE:?}")]
+    Deadline {
+        /// Which question.
+        review: &'static str,
+    },
+    /// This service account may not ask.
+    #[error("this service account may not create {review}; bind ClusterRole system:auth-delegator to it")]
+    Denied {
+        /// Which question.
+        review: &'static str,
+        /// kube-apiserver's words.
+        source: kube::Error,
+    },
+    /// Anything else on the way, after all attempts.
+    #[error("{review} failed: {}", chain(.source))]
+    Failed {
+        /// Which question.
+        review: &'static str,
+        /// The last failure.
+        source: kube::Error,
+    },
+}
+
+/// Asks kube-apiserver.
+#[derive(Clone)]
+pub struct Reviews {
+    client: Client,
+}
+
+// === impl Reviews ===
+
+impl Reviews {
+    /// Asks through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// One SubjectAccessReview.
+    ///
+    /// # Errors
+    /// No answer. Refuse the request (500), and do not remember it.
+    pub async fn review_access(&self, question: &AccessQuestion) -> Result<AccessAnswer, ReviewError> {
+        let spec = access_spec(question);
+        let status: Option<AccessStatus> = self.ask(ACCESS, &spec).await?;
+        Ok(judge_access(status.unwrap_or_default()))
+    }
+
+    /// One TokenReview; none if kube-apiserver does not know the token, or knows it for none of the audiences. No audiences
+    /// means kube-apiserver's own.
+    ///
+    /// # Errors
+    /// No answer. Refuse the request (401 as upstream has it), and do not remember it.
+    pub async fn review_token(&self, token: &str, audiences: &[String]) -> Result<Option<Identity>, ReviewError> {
+        let spec = TokenReviewSpec {
+            token: token.to_owned(),
+            audiences: Some(audiences.to_vec()).filter(|all| !all.is_empty()),
+        };
+        let status: Option<TokenStatus> = self.ask(TOKEN, &spec).await?;
+        Ok(judge_token(status.unwrap_or_default(), audiences))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, review: Review, spec: &(impl Serialize + Sync)) -> Result<Option<T>, ReviewError> {
+        tokio::time::timeout(DEADLINE, self.ask_patiently(review, spec))
+            .await
+            .map_err(|_| ReviewError::Deadline { review: review.kind })?
+    }
+
+    async fn ask_patiently<T: DeserializeOwned>(
+        &self,
+        review: Review,
+        spec: &(impl Serialize + Sync),
+    ) -> Result<Option<T>, ReviewError> {
+        let kind = review.kind;
+        let failed = |source| ReviewError::Failed { review: kind, source };
+        let body = serde_json::to_vec(&Asked { api_version: review.api_version, kind, spec })
+            .map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let mut backoff = Backoff::new(FIRST_DELAY, 1.5, DEADLINE, 0.2);
+        let mut step = 1;
+        loop {
+            let request = http::Request::post(review.path)
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(body.clone())
+                .map_err(|error| failed(kube::Error::HttpError(error)))?;
+            match self.client.request::<Answered<T>>(request).await {
+                Ok(answer) => return Ok(answer.status),
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    return Err(ReviewError::Denied { review: kind, source: kube::Error::Api(status) });
+                }
+                Err(error) if step < STEPS && is_passing(&error) => {
+                    debug!("{kind} failed, step {step} of {STEPS}: {}", chain(&error));
+                    step += 1;
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Reviews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reviews").finish_non_exhaustive()
+    }
+}
+
+/// Where a question goes.
+#[derive(Clone, Copy)]
+struct Review {
+    kind: &'static str,
+    api_version: &'static str,
+    path: &'static str,
+}
+
+const ACCESS: Review = Review {
+    kind: "SubjectAccessReview",
+    api_version: "authorization.k8s.io/v1",
+    path: "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+};
+const TOKEN: Review = Review {
+    kind: "TokenReview",
+    api_version: "authentication.k8s.io/v1",
+    path: "/apis/authentication.k8s.io/v1/tokenreviews",
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'a, S> {
+    api_version: &'static str,
+    kind: &'static str,
+    spec: &'a S,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Answered<T> {
+    #[serde(default = "Option::default")]
+    status: Option<T>,
+}
+
+/// Every field of `SubjectAccessReviewStatus` that this code understands, and what it does not.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AccessStatus {
+    allowed: bool,
+    denied: bool,
+    reason: String,
+    evaluation_error: String,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct TokenStatus {
+    authenticated: bool,
+    user: Option<TokenUser>,
+    audiences: Option<Vec<String>>,
+    error: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct TokenUser {
+    username: String,
+    uid: String,
+    groups: Option<Vec<String>>,
+    extra: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// Failures that may pass: the connection's, and kube-apiserver's own (apiserver `webhook.DefaultShouldRetry`).
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+fn access_spec(question: &AccessQuestion) -> SubjectAccessReviewSpec {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let mut spec = SubjectAccessReviewSpec {
+        user: some(&question.user.name),
+        uid: some(&question.user.uid),
+        groups: Some(question.user.groups.clone()).filter(|groups| !groups.is_empty()),
+        extra: Some(question.user.extra.clone()).filter(|extra| !extra.is_empty()),
+        ..SubjectAccessReviewSpec::default()
+    };
+    match &question.subject {
+        Subject::Resource(asked) => {
+            spec.resource_attributes = Some(ResourceAttributes {
+                verb: some(&asked.verb),
+                group: some(&asked.group),
+                version: some(&asked.version),
+                resource: some(&asked.resource),
+                subresource: some(&asked.subresource),
+                namespace: some(&asked.namespace),
+                name: some(&asked.name),
+                field_selector: some(&asked.field_selector)
+                    .map(|raw| FieldSelectorAttributes { raw_selector: Some(raw), requirements: None }),
+                label_selector: some(&asked.label_selector)
+                    .map(|raw| LabelSelectorAttributes { raw_selector: Some(raw), requirements: None }),
+            });
+        }
+        Subject::Path { verb, path } => {
+            spec.non_resource_attributes = Some(NonResourceAttributes { verb: some(verb), path: some(path) });
+        }
+    }
+    spec
+}
+
+fn judge_access(status: AccessStatus) -> AccessAnswer {
+    let unknown = status.unknown.iter().find(|(_, value)| !value.is_null()).map(|(key, _)| key.as_str());
+    let refusal = if !status.allowed || status.denied {
+        Some(status.reason.clone())
+    } else if !status.evaluation_error.is_empty() {
+        Some(format!("the permission came with an evaluation error: {}", status.evaluation_error))
+    } else {
+        unknown.map(|key| format!("the permission came with {key}, which is not understood here"))
+    };
+    match refusal {
+        Some(reason) => AccessAnswer { allowed: false, reason },
+        None => AccessAnswer { allowed: true, reason: status.reason },
+    }
+}
+
+fn judge_token(status: TokenStatus, wanted: &[String]) -> Option<Identity> {
+    if !status.authenticated || !status.error.is_empty() {
+        debug!("token refused: {}", status.error);
+        return None;
+    }
+    // A reviewer that knows nothing of audiences names none; it cannot vouch for ours (apiserver `webhook/token`).
+    let heard = status.audiences.unwrap_or_default();
+    if !wanted.is_empty() && !wanted.iter().any(|audience| heard.contains(audience)) {
+        debug!("token is for none of the audiences {wanted:?}");
+        return None;
+    }
+    let user = status.user.filter(|user| !user.username.is_empty())?;
+    Some(Identity {
+        name: user.username,
+        uid: user.uid,
+        groups: user.groups.unwrap_or_default(),
+        extra: user.extra.unwrap_or_default().into_iter().map(|(key, values)| (key.to_lowercase(), values)).collect(),
+    })
+}

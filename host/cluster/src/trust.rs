@@ -1,0 +1,239 @@
+//! Whom kube-apiserver tells us to believe: the ConfigMap `kube-system/extension-apiserver-authentication`.
+//!
+//! kube-apiserver keeps in it the CA of ordinary client certificates, the CA of its own front proxy, and the names of the headers
+//! in which the front proxy says who is calling. It is read at start, then followed: a changed CA or name counts without a
+//! restart. Belief is never widened by a mishap: a ConfigMap that is deleted, unreadable or malformed leaves the last good
+//! one in force.
+//!
+//! Reading it takes the Role `extension-apiserver-authentication-reader` through a RoleBinding **in kube-system**.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::informer::{self, Keep, Subject, chain};
+
+/// Where the ConfigMap lives.
+pub const NAMESPACE: &str = "kube-system";
+/// Its name.
+pub const NAME: &str = "extension-apiserver-authentication";
+
+/// One read at start may take this long.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// Should an event be lost, the truth is at most this old.
+const READ_AGAIN: Duration = Duration::from_secs(600);
+
+/// What kube-apiserver says of those who may call. Empty means "not said"; flags may override each part.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestHeaderTrust {
+    /// CA of ordinary client certificates (`client-ca-file`), PEM.
+    pub client_ca_pem: Option<String>,
+    /// CA of the front proxy's certificate (`requestheader-client-ca-file`), PEM. Without it no header is believed.
+    pub requestheader_client_ca_pem: Option<String>,
+    /// Common names that the front proxy's certificate may have; **empty allows any**.
+    pub allowed_names: Vec<String>,
+    /// Headers that carry the user's name.
+    pub username_headers: Vec<String>,
+    /// Headers that carry the user's UID; absent before Kubernetes 1.32.
+    pub uid_headers: Vec<String>,
+    /// Headers that carry groups.
+    pub group_headers: Vec<String>,
+    /// Prefixes of headers that carry extra attributes.
+    pub extra_headers_prefix: Vec<String>,
+}
+
+/// Why there is no trust to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// kube-apiserver refuses.
+    #[error(
+        "may not read ConfigMap {NAMESPACE}/{NAME}; bind Role extension-apiserver-authentication-reader to this service account \
+         with a RoleBinding in {NAMESPACE}"
+    )]
+    Denied(#[source] kube::Error),
+    /// kube-apiserver did not answer in time.
+    #[error("ConfigMap {NAMESPACE}/{NAME} was not answered within {READ_DEADLINE:?}")]
+    Deadline,
+    /// Anything else on the way.
+    #[error("cannot read ConfigMap {NAMESPACE}/{NAME}: {}", chain(.0))]
+    Unreadable(#[source] kube::Error),
+    /// A key that must be a JSON array of strings is not.
+    #[error("key {key} of ConfigMap {NAMESPACE}/{NAME} is not a JSON array of strings")]
+    NotAList {
+        /// The key.
+        key: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// A key that must hold certificates holds none, or broken ones.
+    #[error("key {key} of ConfigMap {NAMESPACE}/{NAME} holds no readable PEM certificate")]
+    NoCertificate {
+        /// The key.
+        key: &'static str,
+    },
+}
+
+// === impl RequestHeaderTrust ===
+
+impl RequestHeaderTrust {
+    /// Reads a ConfigMap's data. Every key may be absent or empty; one that is there must be well formed, since a CA half
+    /// understood is worse than the one before.
+    ///
+    /// # Errors
+    /// [`TrustError::NotAList`] and [`TrustError::NoCertificate`] name the key at fault.
+    pub fn parse<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, TrustError> {
+        Ok(Self {
+            client_ca_pem: certificates("client-ca-file", &get)?,
+            requestheader_client_ca_pem: certificates("requestheader-client-ca-file", &get)?,
+            allowed_names: list("requestheader-allowed-names", &get)?,
+            username_headers: list("requestheader-username-headers", &get)?,
+            uid_headers: list("requestheader-uid-headers", &get)?,
+            group_headers: list("requestheader-group-headers", &get)?,
+            extra_headers_prefix: list("requestheader-extra-headers-prefix", &get)?,
+        })
+    }
+
+    fn of(map: &ConfigMap) -> Result<Self, TrustError> {
+        Self::parse(|key| map.data.as_ref()?.get(key).map(String::as_str))
+    }
+}
+
+/// Reads the ConfigMap once. None: there is none, as in clusters whose kube-apiserver has no front proxy.
+///
+/// # Errors
+/// Denied, unreachable, or malformed; the caller decides whether to start all the same
+/// (`--authentication-tolerate-lookup-failure`).
+pub async fn read(client: &Client) -> Result<Option<RequestHeaderTrust>, TrustError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let answer = tokio::time::timeout(READ_DEADLINE, api.get_opt(NAME)).await.map_err(|_| TrustError::Deadline)?;
+    match answer {
+        Ok(map) => map.as_ref().map(RequestHeaderTrust::of).transpose(),
+        Err(kube::Error::Api(status)) if status.code == 403 => Err(TrustError::Denied(kube::Error::Api(status))),
+        Err(error) => Err(TrustError::Unreadable(error)),
+    }
+}
+
+/// Follows the ConfigMap until cancelled, beginning with what was read at start. The receiver sees only real changes.
+#[must_use]
+pub fn follow(
+    client: Client,
+    first: RequestHeaderTrust,
+    cancel: CancellationToken,
+) -> (watch::Receiver<Arc<RequestHeaderTrust>>, JoinHandle<()>) {
+    let (now, receiver) = watch::channel(Arc::new(first));
+    let now = Arc::new(now);
+    let mut config = informer::config();
+    config.field_selector = Some(format!("metadata.name={NAME}"));
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    let open = move || watcher(api.clone(), config.clone());
+    let keeper = Keeper { now: Arc::clone(&now), listed: false };
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = informer::follow(TRUST, open, keeper, cancel) => {}
+            // Ends with the follower; never on its own.
+            () = read_again(&client, &now) => {}
+        }
+    });
+    (receiver, task)
+}
+
+const TRUST: Subject = Subject {
+    what: "ConfigMap kube-system/extension-apiserver-authentication",
+    rule: "a RoleBinding in kube-system to Role extension-apiserver-authentication-reader",
+};
+
+struct Keeper {
+    now: Arc<watch::Sender<Arc<RequestHeaderTrust>>>,
+    listed: bool,
+}
+
+// === impl Keeper ===
+
+impl Keep<ConfigMap> for Keeper {
+    fn begin(&mut self) {
+        self.listed = false;
+    }
+
+    fn list(&mut self, object: ConfigMap) {
+        self.listed = true;
+        take(&self.now, &object);
+    }
+
+    fn commit(&mut self) {
+        if !self.listed {
+            debug!("there is no ConfigMap {NAMESPACE}/{NAME}; the last good one stays in force");
+        }
+    }
+
+    fn apply(&mut self, object: ConfigMap) {
+        take(&self.now, &object);
+    }
+
+    fn delete(&mut self, _: ConfigMap) {
+        warn!("ConfigMap {NAMESPACE}/{NAME} was deleted; the last good one stays in force until kube-apiserver writes it anew");
+    }
+}
+
+async fn read_again(client: &Client, now: &watch::Sender<Arc<RequestHeaderTrust>>) {
+    loop {
+        tokio::time::sleep(READ_AGAIN).await;
+        match read(client).await {
+            Ok(Some(trust)) => publish(now, trust),
+            Ok(None) => {}
+            Err(error) => debug!("{error}; the last good one stays in force"),
+        }
+    }
+}
+
+fn take(now: &watch::Sender<Arc<RequestHeaderTrust>>, map: &ConfigMap) {
+    if map.metadata.name.as_deref() != Some(NAME) {
+        return;
+    }
+    match RequestHeaderTrust::of(map) {
+        Ok(trust) => publish(now, trust),
+        Err(error) => warn!("{error}; the last good one stays in force"),
+    }
+}
+
+fn publish(now: &watch::Sender<Arc<RequestHeaderTrust>>, trust: RequestHeaderTrust) {
+    let changed = now.send_if_modified(|known| {
+        let changed = **known != trust;
+        if changed {
+            *known = Arc::new(trust);
+        }
+        changed
+    });
+    if changed {
+        info!("authentication of callers follows ConfigMap {NAMESPACE}/{NAME} as it is now");
+    }
+}
+
+fn list<'a>(key: &'static str, get: &impl Fn(&str) -> Option<&'a str>) -> Result<Vec<String>, TrustError> {
+    match get(key) {
+        // `null` is what Go writes for no names.
+        None | Some("" | "null") => Ok(Vec::new()),
+        Some(text) => serde_json::from_str(text).map_err(|source| TrustError::NotAList { key, source }),
+    }
+}
+
+fn certificates<'a>(key: &'static str, get: &impl Fn(&str) -> Option<&'a str>) -> Result<Option<String>, TrustError> {
+    let Some(pem) = get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        certificate.map_err(|_| TrustError::NoCertificate { key })?;
+        count += 1;
+    }
+    if count == 0 {
+        return Err(TrustError::NoCertificate { key });
+    }
+    Ok(Some(pem.to_owned()))
+}
