@@ -1,10 +1,23 @@
 //! What is served, and the documents that say so: `/api`, `/apis` and everything below up to the resources.
 //!
-//! The catalog hands over what it serves as [`ServedGroup`]s; discovery and OpenAPI are pure functions of them.
+//! The catalog hands over what it serves as [`ServedGroup`]s; discovery and OpenAPI are pure functions of them. The
+//! documents are types that serialise with upstream's keys in upstream's order, so the same groups always give the same
+//! bytes and the same [`etag`]. They are never made from what a plugin says while it runs: discovery that fails or flickers
+//! stops namespace deletion in the whole cluster.
+
+mod documents;
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha512};
 
 use crate::manifest::Resource;
+
+pub use documents::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions, RootPaths, VersionInfo};
+
+/// Content-Type of aggregated discovery. The aggregator takes an answer with any other for the old documents.
+pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// One API group with everything that is served in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +44,53 @@ pub struct ServedResource {
     pub resource: Resource,
     /// What may be done with it, in Kubernetes' words (`get`, `list`, `watch` …): what stands behind it decides.
     pub verbs: Vec<String>,
+}
+
+// === impl ServedGroup ===
+
+impl ServedGroup {
+    /// Whether this is the core group, served under `/api`.
+    #[must_use]
+    pub fn is_core(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    /// `GROUP/VERSION`, or `VERSION` for core, as `apiVersion` spells it.
+    #[must_use]
+    pub fn api_version(&self, version: &str) -> String {
+        if self.is_core() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.name)
+        }
+    }
+
+    fn root(&self) -> String {
+        if self.is_core() {
+            "/api".to_owned()
+        } else {
+            format!("/apis/{}", self.name)
+        }
+    }
+}
+
+/// Upper-case hexadecimal SHA-512: what upstream calls a document's hash (`discovery/aggregated/etag.go`).
+#[must_use]
+pub fn hash(bytes: &[u8]) -> String {
+    Sha512::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(128), |mut out, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{byte:02X}");
+            out
+        })
+}
+
+/// The ETag of a document: its [`hash`] in quotes. A request whose `If-None-Match` equals it gets 304; the answer carries
+/// `Vary: Accept` and `Cache-Control: public`.
+#[must_use]
+pub fn etag(bytes: &[u8]) -> String {
+    format!("\"{}\"", hash(bytes))
 }
 
 /// Puts versions into the order of Kubernetes' version priority, highest first.
@@ -61,4 +121,54 @@ fn parse_version(version: &str) -> Option<(u8, u64, u64)> {
         }
     }
     Some((2, number(rest)?, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_stand_in_kubernetes_order() {
+        // apimachinery version/helpers_test.go, highest priority first.
+        let order = [
+            "v10",
+            "v2",
+            "v1",
+            "v11beta2",
+            "v10beta3",
+            "v3beta1",
+            "v1beta1",
+            "v12alpha1",
+            "v11alpha2",
+            "foo1",
+            "foo10",
+            "v1+2",
+            "w",
+        ];
+        for (i, a) in order.iter().enumerate() {
+            for (j, b) in order.iter().enumerate() {
+                assert_eq!(compare_versions(a, b), j.cmp(&i), "{a} against {b}");
+            }
+        }
+        let mut versions: Vec<_> = order
+            .iter()
+            .rev()
+            .map(|v| ServedVersion {
+                version: (*v).to_owned(),
+                resources: vec![],
+            })
+            .collect();
+        sort_versions(&mut versions);
+        assert_eq!(versions.iter().map(|v| v.version.as_str()).collect::<Vec<_>>(), order);
+    }
+
+    #[test]
+    fn an_etag_is_quoted_upper_case_sha_512() {
+        let tag = etag(b"abc");
+        assert_eq!(tag.len(), 130);
+        assert!(
+            tag.starts_with("\"DDAF35A193617ABACC417349AE204131") && tag.ends_with("2A9AC94FA54CA49F\""),
+            "{tag}"
+        );
+    }
 }
