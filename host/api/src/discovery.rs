@@ -16,9 +16,6 @@ use crate::manifest::Resource;
 
 pub use documents::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions, RootPaths, VersionInfo};
 
-/// Content-Type of aggregated discovery. The aggregator takes an answer with any other for the old documents.
-pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
 /// One API group with everything that is served in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServedGroup {

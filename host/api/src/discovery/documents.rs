@@ -70,7 +70,8 @@ struct ApiResource {
     categories: Vec<String>,
 }
 
-/// `/apis` and `/api` in one answer with everything below (apidiscovery.k8s.io/v2), for who asks for [`AGGREGATED`].
+/// `/apis` and `/api` in one answer with everything below (apidiscovery.k8s.io/v2), for who
+/// asks for the [aggregated form](crate::media::DiscoveryForm).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiGroupDiscoveryList {

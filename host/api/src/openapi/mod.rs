@@ -9,6 +9,9 @@
 //! definition names and kinds are unique, whatever plugins call themselves (a kind that is there twice stops
 //! kube-controller-manager's and kubectl's type parsers); only the verbs served are published.
 //!
+//! A field of type string and format `quantity` is published as upstream's Quantity, so that `kubectl explain` and the type
+//! parsers see the type that they know.
+//!
 //! # Which kinds have a PATCH path?
 //! kubectl asks this document, before it creates, replaces or applies an object with validation, whether the kind's
 //! PATCH takes `fieldValidation`, and gives up with "Path not found for GVK" if there is no PATCH at all (cli-runtime
