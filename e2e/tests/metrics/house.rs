@@ -161,34 +161,6 @@ pub(crate) fn items(list: &Value) -> &[Value] {
     list["items"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// CPU in millicores.
-pub(crate) fn millicores(usage: &Value) -> Result<f64> {
-    let text = usage["cpu"].as_str().with_context(|| format!("no cpu: {usage}"))?;
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let scale = match &text[split..] {
-        "n" => 1e-6,
-        "u" => 1e-3,
-        "m" => 1.0,
-        "" => 1e3,
-        other => return Err(anyhow!("{other:?} is no unit of CPU: {text}")),
-    };
-    Ok(text[..split].parse::<f64>()? * scale)
-}
-
-/// Memory in bytes.
-pub(crate) fn bytes(usage: &Value) -> Result<u64> {
-    let text = usage["memory"].as_str().with_context(|| format!("no memory: {usage}"))?;
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let scale = match &text[split..] {
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "" => 1,
-        other => return Err(anyhow!("{other:?} is no unit of memory: {text}")),
-    };
-    Ok(text[..split].parse::<u64>()? * scale)
-}
-
 /// `measured` is `truth` within one in twenty, or half a millicore.
 pub(crate) fn about(measured: f64, truth: f64) -> Result<()> {
     ensure!(

@@ -1,11 +1,12 @@
 //! The figures are true, and of the objects that live now.
 
 use anyhow::{Context, Result, ensure};
+use outrigger_e2e::quantity::{bytes, millicores};
 use outrigger_e2e::wait::{LATER, SOON};
 use outrigger_e2e::{promise, until};
 use serde_json::Value;
 
-use crate::house::{TRUTH, about, bytes, house, items, millicores};
+use crate::house::{TRUTH, about, house, items};
 
 /// The containers of a PodMetrics are those of the truth, with its figures.
 fn judge_pods(list: &Value) -> Result<()> {

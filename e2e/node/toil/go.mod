@@ -1,0 +1,3 @@
+module outrigger.dev/e2e/toil
+
+go 1.26
