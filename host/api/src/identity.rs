@@ -31,7 +31,12 @@ impl Identity {
     /// Nobody in particular.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { name: ANONYMOUS.into(), uid: String::new(), groups: vec![UNAUTHENTICATED.into()], extra: BTreeMap::new() }
+        Self {
+            name: ANONYMOUS.into(),
+            uid: String::new(),
+            groups: vec![UNAUTHENTICATED.into()],
+            extra: BTreeMap::new(),
+        }
     }
 
     /// Whether the caller is in a group.

@@ -130,11 +130,7 @@ impl Media {
         found.ok_or_else(|| match (wrong_shape, offer.list) {
             (true, true) => not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"),
             (true, false) => not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list"),
-            (false, _) => Status::not_acceptable(if offer.protobuf {
-                &[JSON, YAML, PROTOBUF]
-            } else {
-                &[JSON, YAML]
-            }),
+            (false, _) => Status::not_acceptable(accepted(offer.protobuf)),
         })
     }
 
@@ -162,7 +158,7 @@ impl Encoding {
     /// (apiserver `responsewriters.WriteObjectNegotiated`).
     #[must_use]
     pub fn of_status(accept: Option<&str>, pretty: bool) -> Self {
-        negotiate(accept, true, |kind, parameters| {
+        negotiate(accept, false, |kind, parameters| {
             parameters
                 .convert
                 .is_none()
@@ -226,17 +222,11 @@ impl DiscoveryForm {
     /// # Errors
     /// 406 with the media types that can be had.
     pub fn negotiate_plain(accept: Option<&str>, pretty: bool, protobuf: bool) -> Result<Encoding, Status> {
-        Media::negotiate(
-            accept,
-            pretty,
-            &Offer {
-                protobuf,
-                table: false,
-                partial: false,
-                list: true,
-            },
-        )
-        .map(|media| media.encoding)
+        negotiate(accept, false, |kind, parameters| {
+            let possible = parameters.convert.is_none() && (protobuf || kind != Kind::Protobuf);
+            possible.then(|| kind.encoding(pretty || parameters.pretty))
+        })
+        .ok_or_else(|| Status::not_acceptable(accepted(protobuf)))
     }
 
     /// The `Content-Type` of this form in an encoding.
@@ -312,6 +302,10 @@ fn negotiate<T>(
     })
 }
 
+fn accepted(protobuf: bool) -> &'static [&'static str] {
+    if protobuf { &[JSON, YAML, PROTOBUF] } else { &[JSON, YAML] }
+}
+
 fn not_acceptable(message: &str) -> Status {
     Status::failure(406, "NotAcceptable", message)
 }
@@ -373,5 +367,247 @@ impl<'a> Clause<'a> {
             }
         }
         known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPACT: Encoding = Encoding::Json { pretty: false };
+    const PRETTY: Encoding = Encoding::Json { pretty: true };
+    const LIST: Offer = Offer {
+        protobuf: true,
+        table: true,
+        partial: true,
+        list: true,
+    };
+    const ONE: Offer = Offer { list: false, ..LIST };
+    const TEXT: Offer = Offer { protobuf: false, ..LIST };
+    const PLAIN: Offer = Offer {
+        protobuf: true,
+        table: false,
+        partial: false,
+        list: true,
+    };
+
+    const KUBECTL: &str =
+        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+    const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
+        application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+    #[test]
+    fn the_first_clause_that_can_be_done_wins() {
+        use Encoding::{Protobuf, Yaml};
+        use Form::{Object, PartialMetadata, Table};
+        use MetaVersion::{V1, V1beta1};
+        for (name, accept, offer, want) in [
+            ("kubectl get", KUBECTL, LIST, Some((COMPACT, Table(V1)))),
+            ("kubectl get, no tables here", KUBECTL, PLAIN, Some((COMPACT, Object))),
+            (
+                "kubectl top",
+                "application/vnd.kubernetes.protobuf,application/json",
+                LIST,
+                Some((Protobuf, Object)),
+            ),
+            (
+                "kubectl top, no protobuf here",
+                "application/vnd.kubernetes.protobuf,application/json",
+                TEXT,
+                Some((COMPACT, Object)),
+            ),
+            (
+                "client-go's protobuf",
+                "application/vnd.kubernetes.protobuf, */*",
+                TEXT,
+                Some((COMPACT, Object)),
+            ),
+            ("metadata client, list", METADATA, LIST, Some((Protobuf, PartialMetadata))),
+            (
+                "metadata client, list, rows without protobuf",
+                METADATA,
+                TEXT,
+                Some((Protobuf, PartialMetadata)),
+            ),
+            ("metadata client, deletecollection", METADATA, ONE, Some((COMPACT, Object))),
+            (
+                "partial of one",
+                "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                ONE,
+                Some((COMPACT, PartialMetadata)),
+            ),
+            (
+                "partial of a list",
+                "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                LIST,
+                None,
+            ),
+            (
+                "old table",
+                "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
+                LIST,
+                Some((COMPACT, Table(V1beta1))),
+            ),
+            (
+                "table as YAML",
+                "application/yaml;as=Table;v=v1;g=meta.k8s.io",
+                LIST,
+                Some((Yaml, Table(V1))),
+            ),
+            (
+                "table as protobuf",
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
+                LIST,
+                None,
+            ),
+            (
+                "table of a group nobody knows",
+                "application/json;as=Table;v=v1;g=example.com",
+                LIST,
+                None,
+            ),
+            (
+                "table of a version nobody knows",
+                "application/json;as=Table;v=v2;g=meta.k8s.io",
+                LIST,
+                None,
+            ),
+            ("half a table", "application/json;as=Table", LIST, None),
+            (
+                "table wherever",
+                "*/*;as=Table;v=v1;g=meta.k8s.io",
+                LIST,
+                Some((COMPACT, Table(V1))),
+            ),
+            ("server version", "application/json;sv=v1", LIST, Some((COMPACT, Object))),
+            ("another server version", "application/json;sv=v2", LIST, None),
+        ] {
+            let got = Media::negotiate(Some(accept), false, &offer)
+                .ok()
+                .map(|m| (m.encoding, m.form));
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn encodings_are_picked_as_upstream_picks_them() {
+        // Answers of k8s.io/apiserver 0.36's NegotiateMediaTypeOptions.
+        use Encoding::{Protobuf, Yaml};
+        for (accept, want) in [
+            ("", Some(COMPACT)),
+            ("*/*", Some(COMPACT)),
+            ("application/*", Some(COMPACT)),
+            ("*", Some(COMPACT)),
+            ("application/json", Some(COMPACT)),
+            ("application/yaml", Some(Yaml)),
+            ("application/vnd.kubernetes.protobuf", Some(Protobuf)),
+            ("application/vnd.kubernetes.protobuf,application/json", Some(Protobuf)),
+            ("text/html", None),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Some(COMPACT),
+            ),
+            ("application/json;q=0.5,application/yaml", Some(Yaml)),
+            ("application/json;stream=watch", Some(COMPACT)),
+            ("application/yaml;stream=watch", None),
+            ("application/json;pretty=1", Some(PRETTY)),
+            ("application/cbor", None),
+            ("application/json;sv=v1", None),
+            ("application/json;charset=utf-8", Some(COMPACT)),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", None),
+            ("garbage", None),
+            ("application/vnd.kubernetes.protobuf;q=0.1, */*;q=0.9", Some(COMPACT)),
+            ("application/json;as=Table", None),
+        ] {
+            assert_eq!(
+                DiscoveryForm::negotiate_plain(Some(accept), false, true).ok(),
+                want,
+                "{accept}"
+            );
+            // An error is told in any case.
+            assert_eq!(Encoding::of_status(Some(accept), false), want.unwrap_or(PRETTY), "{accept}");
+        }
+        assert_eq!(
+            Media::negotiate(None, true, &LIST).unwrap(),
+            Media {
+                encoding: PRETTY,
+                form: Form::Object
+            }
+        );
+    }
+
+    #[test]
+    fn a_406_says_what_can_be_had() {
+        let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let partials = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        for (accept, offer, want) in [
+            (
+                "text/html",
+                LIST,
+                "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            ),
+            (
+                "text/html",
+                TEXT,
+                "only the following media types are accepted: application/json, application/yaml",
+            ),
+            (
+                partial,
+                LIST,
+                "you requested PartialObjectMetadata, but the requested object is a list",
+            ),
+            (
+                partials,
+                ONE,
+                "you requested PartialObjectMetadataList, but the requested object is not a list",
+            ),
+        ] {
+            let status = Media::negotiate(Some(accept), false, &offer).unwrap_err();
+            assert_eq!(
+                (status.code, status.reason.as_str(), status.message.as_str()),
+                (406, "NotAcceptable", want)
+            );
+        }
+    }
+
+    #[test]
+    fn aggregated_discovery_is_for_those_who_ask_for_v2() {
+        use DiscoveryForm::{Aggregated, Plain};
+        let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+        for (accept, want) in [
+            (v2.to_owned(), Some((Aggregated, COMPACT))),
+            (format!("{v2},{beta},application/json"), Some((Aggregated, COMPACT))),
+            (format!("application/json,{v2};q=0.1"), Some((Aggregated, COMPACT))),
+            (format!("{v2};profile=nopeer"), Some((Aggregated, COMPACT))),
+            (format!("{beta},application/json"), Some((Plain, COMPACT))),
+            (v2.replace("json", "yaml"), Some((Aggregated, Encoding::Yaml))),
+            (beta.to_owned(), None),
+            ("application/json".to_owned(), Some((Plain, COMPACT))),
+            (String::new(), Some((Plain, COMPACT))),
+        ] {
+            assert_eq!(DiscoveryForm::negotiate(Some(&accept), false, false).ok(), want, "{accept}");
+        }
+        assert_eq!(Aggregated.content_type(COMPACT), v2);
+        assert_eq!(Plain.content_type(COMPACT), "application/json");
+    }
+
+    #[test]
+    fn people_get_indented_json() {
+        for (query, agent, want) in [
+            ("", None, false),
+            ("", Some("kubectl/v1.36.0"), false),
+            ("", Some("curl/8.5.0"), true),
+            ("", Some("Wget/1.21"), true),
+            ("", Some("Mozilla/5.0 (X11)"), true),
+            ("", Some("Mozilla/4.0"), false),
+            ("pretty=1", None, true),
+            ("pretty=true", None, true),
+            ("pretty=", Some("curl/8.5.0"), true),
+            ("pretty=0", Some("curl/8.5.0"), false),
+            ("pretty=maybe", Some("curl/8.5.0"), false),
+        ] {
+            assert_eq!(is_pretty(&Query::parse(query), agent), want, "{query} {agent:?}");
+        }
     }
 }

@@ -152,3 +152,258 @@ fn verb(method: &Method) -> &'static str {
 fn is_path_segment(name: &str) -> bool {
     !matches!(name, "." | "..") && !name.contains(['/', '%'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: &str, url: &str) -> RequestInfo {
+        RequestInfo::parse(&method.parse().unwrap(), &url.parse().unwrap()).unwrap()
+    }
+
+    /// apiserver `TestGetAPIRequestInfo`: method, URL, verb, group, version, namespace, resource, subresource, name,
+    /// parts.
+    #[test]
+    fn resource_requests_as_upstream_reads_them() {
+        for (method, url, want) in [
+            // resource paths
+            ("GET", "/api/v1/namespaces", "list||v1||namespaces|||namespaces"),
+            (
+                "GET",
+                "/api/v1/namespaces/other",
+                "get||v1|other|namespaces||other|namespaces/other",
+            ),
+            ("GET", "/api/v1/namespaces/other/pods", "list||v1|other|pods|||pods"),
+            ("GET", "/api/v1/namespaces/other/pods/foo", "get||v1|other|pods||foo|pods/foo"),
+            (
+                "HEAD",
+                "/api/v1/namespaces/other/pods/foo",
+                "get||v1|other|pods||foo|pods/foo",
+            ),
+            ("GET", "/api/v1/pods", "list||v1||pods|||pods"),
+            ("HEAD", "/api/v1/pods", "list||v1||pods|||pods"),
+            // special verbs
+            (
+                "GET",
+                "/api/v1/proxy/namespaces/other/pods/foo",
+                "proxy||v1|other|pods||foo|pods/foo",
+            ),
+            (
+                "GET",
+                "/api/v1/proxy/namespaces/other/pods/foo/subpath/not/a/subresource",
+                "proxy||v1|other|pods||foo|pods/foo/subpath/not/a/subresource",
+            ),
+            ("GET", "/api/v1/watch/pods", "watch||v1||pods|||pods"),
+            ("GET", "/api/v1/pods?watch=true", "watch||v1||pods|||pods"),
+            ("GET", "/api/v1/pods?watch=false", "list||v1||pods|||pods"),
+            ("GET", "/api/v1/watch/namespaces/other/pods", "watch||v1|other|pods|||pods"),
+            ("GET", "/api/v1/namespaces/other/pods?watch=1", "watch||v1|other|pods|||pods"),
+            ("GET", "/api/v1/namespaces/other/pods?watch=0", "list||v1|other|pods|||pods"),
+            // subresource identification
+            (
+                "GET",
+                "/api/v1/namespaces/other/pods/foo/status",
+                "get||v1|other|pods|status|foo|pods/foo/status",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/other/pods/foo/proxy/subpath",
+                "get||v1|other|pods|proxy|foo|pods/foo/proxy/subpath",
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/other/finalize",
+                "update||v1|other|namespaces|finalize|other|namespaces/other/finalize",
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/other/status",
+                "update||v1|other|namespaces|status|other|namespaces/other/status",
+            ),
+            // verb identification
+            (
+                "PATCH",
+                "/api/v1/namespaces/other/pods/foo",
+                "patch||v1|other|pods||foo|pods/foo",
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/other/pods/foo",
+                "delete||v1|other|pods||foo|pods/foo",
+            ),
+            ("POST", "/api/v1/namespaces/other/pods", "create||v1|other|pods|||pods"),
+            // deletecollection verb identification
+            ("DELETE", "/api/v1/nodes", "deletecollection||v1||nodes|||nodes"),
+            (
+                "DELETE",
+                "/api/v1/namespaces",
+                "deletecollection||v1||namespaces|||namespaces",
+            ),
+            (
+                "DELETE",
+                "/api/v1/namespaces/other/pods",
+                "deletecollection||v1|other|pods|||pods",
+            ),
+            (
+                "DELETE",
+                "/apis/extensions/v1/namespaces/other/pods",
+                "deletecollection|extensions|v1|other|pods|||pods",
+            ),
+            // api group and version identification
+            (
+                "POST",
+                "/apis/extensions/v1/namespaces/other/pods",
+                "create|extensions|v1|other|pods|||pods",
+            ),
+            (
+                "POST",
+                "/apis/extensions/v1beta3/namespaces/other/pods",
+                "create|extensions|v1beta3|other|pods|||pods",
+            ),
+            // ours: escapes, methods that mean nothing, slashes at the ends
+            ("GET", "/apis/g/v1/things/a%20b", "get|g|v1||things||a b|things/a b"),
+            ("GET", "/apis/g/v1/things/a%2Fb", "get|g|v1||things|b|a|things/a/b"),
+            ("OPTIONS", "/api/v1/pods", "||v1||pods|||pods"),
+            ("GET", "//api/v1/pods//", "list||v1||pods|||pods"),
+        ] {
+            let info = parse(method, url);
+            assert!(info.is_resource_request, "{url}");
+            assert_eq!(
+                info.api_prefix,
+                if info.api_group.is_empty() { "api" } else { "apis" },
+                "{url}"
+            );
+            let parts = info.parts.join("/");
+            let place = [info.verb, info.api_group, info.api_version, info.namespace];
+            let got = place.into_iter().chain([info.resource, info.subresource, info.name, parts]);
+            assert_eq!(got.collect::<Vec<_>>().join("|"), want, "{method} {url}");
+        }
+    }
+
+    /// apiserver `TestGetNonAPIRequestInfo` and the error cases of `TestGetAPIRequestInfo`.
+    #[test]
+    fn other_requests_have_the_method_for_a_verb() {
+        for (url, resource) in [
+            ("/api/version/resource", true),
+            ("/apis/group/version/resource/name/subresource", true),
+            ("/api/version/resource/name/subresource", true),
+            ("/apis/batch/v1/job", true),
+            ("/apis/batch/v1/job/foo", true),
+            ("/apis/batch/v1/job/foo/scale", true),
+            ("/not-api/version/resource", false),
+            ("/apis/extensions/v1beta1", false),
+            ("/apis/extensions/v1beta1/", false),
+            ("/api/version", false),
+            ("/api/version/", false),
+            ("/apis/group/version/", false),
+            ("/badprefix/version/resource", false),
+            ("/apis/version/resource", false),
+            ("/api", false),
+            ("/", false),
+        ] {
+            let info = parse("POST", url);
+            assert_eq!(info.is_resource_request, resource, "{url}");
+            assert_eq!(info.verb, if resource { info.verb.as_str() } else { "post" }, "{url}");
+            assert_eq!(info.path, url);
+        }
+    }
+
+    /// apiserver `TestSelectorParsing`: method, URL, name, verb, field selector, label selector.
+    #[test]
+    fn selectors_as_upstream_reads_them() {
+        for (method, url, want) in [
+            ("GET", "resource", "|list||"),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=name1",
+                "name1|list|metadata.name=name1|",
+            ),
+            (
+                "GET",
+                "resource?watch=true&fieldSelector=metadata.name=name1",
+                "name1|watch|metadata.name=name1|",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=foo=bar&labelSelector=baz=qux",
+                "|list|foo=bar|baz=qux",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=name1,foo",
+                "|list|metadata.name=name1,foo|",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=name1,foo&watch=true",
+                "|watch|metadata.name=name1,foo|",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=name1,foo&watch=false",
+                "|list|metadata.name=name1,foo|",
+            ),
+            (
+                "DELETE",
+                "resource?fieldSelector=foo=bar&labelSelector=baz=qux",
+                "|deletecollection|foo=bar|baz=qux",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=foo&fieldSelector=metadata.name=bar&labelSelector=foo=bar&labelSelector=foo=baz",
+                "foo|list|metadata.name=foo|foo=bar",
+            ),
+            (
+                "GET",
+                "resource/name?fieldSelector=foo=bar&labelSelector=foo=bar",
+                "name|get||",
+            ),
+            (
+                "GET",
+                "watch/resource?fieldSelector=metadata.name=foo&labelSelector=foo=bar",
+                "|watch||",
+            ),
+            (
+                "GET",
+                "watch/resource/name?fieldSelector=metadata.name=foo&labelSelector=foo=bar",
+                "name|watch||",
+            ),
+            // ours: names that cannot stand in a path, options that cannot be read
+            ("GET", "resource?fieldSelector=metadata.name=..", "|list|metadata.name=..|"),
+            ("GET", "resource?fieldSelector=metadata.name=a/b", "|list|metadata.name=a/b|"),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=a&limit=x",
+                "|list|metadata.name=a|",
+            ),
+            (
+                "GET",
+                "resource?fieldSelector=metadata.name=a,foo=b",
+                "a|list|metadata.name=a,foo=b|",
+            ),
+        ] {
+            let info = parse(method, &format!("/apis/group/version/{url}"));
+            let got = [info.name, info.verb, info.field_selector, info.label_selector].join("|");
+            assert_eq!(got, want, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for (url, want) in [
+            (
+                "/api/v1/watch",
+                "unable to determine kind and namespace from url, /api/v1/watch",
+            ),
+            (
+                "/apis/g/v1/proxy?a=b",
+                "unable to determine kind and namespace from url, /apis/g/v1/proxy?a=b",
+            ),
+            ("/api/v1/pods/%zz", "the path of the URL has an invalid escape"),
+            ("/api/v1/pods/%ff", "the path of the URL has an invalid escape"),
+        ] {
+            let status = RequestInfo::parse(&Method::GET, &url.parse().unwrap()).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, want), "{url}");
+        }
+    }
+}

@@ -27,8 +27,8 @@ pub struct Status {
     pub reason: String,
     /// One sentence for a person.
     pub message: String,
-    /// What it is about.
-    pub details: Option<Details>,
+    /// What it is about; boxed, because a Status is the error of many functions.
+    pub details: Option<Box<Details>>,
 }
 
 /// What a [`Status`] is about.
@@ -83,7 +83,7 @@ struct Document {
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<Details>,
+    details: Option<Box<Details>>,
     code: u16,
 }
 
@@ -266,10 +266,10 @@ impl Status {
             message: error.to_string(),
             ..Cause::default()
         };
-        status.details = Some(Details {
+        status.details = Some(Box::new(Details {
             causes: vec![cause],
             ..Details::default()
-        });
+        }));
         status
     }
 
@@ -317,12 +317,13 @@ impl Status {
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
-        self.details = Some(Details {
+        let details = Details {
             name: name.into(),
             group: group.into(),
             kind: kind.into(),
             ..Details::default()
-        });
+        };
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -451,7 +452,7 @@ mod wire {
                 status: "Failure".into(),
                 message: status.message.clone(),
                 reason: status.reason.clone(),
-                details: status.details.as_ref().map(Details::from),
+                details: status.details.as_deref().map(Details::from),
                 code: status.code.into(),
             }
         }
@@ -473,5 +474,168 @@ mod wire {
                 uid: details.uid.clone(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPACT: Encoding = Encoding::Json { pretty: false };
+
+    fn json(status: &Status) -> String {
+        String::from_utf8(status.to_bytes(COMPACT)).unwrap()
+    }
+
+    fn request(verb: &str, group: &str, resource: &str, sub: &str, namespace: &str, name: &str) -> RequestInfo {
+        RequestInfo {
+            is_resource_request: true,
+            verb: verb.into(),
+            api_group: group.into(),
+            resource: resource.into(),
+            subresource: sub.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            ..RequestInfo::default()
+        }
+    }
+
+    #[test]
+    fn refusals_are_byte_for_byte_upstreams() {
+        // Made with apimachinery and apiserver 0.36 (ErrorToAPIStatus, encoding/json).
+        let path = RequestInfo {
+            verb: "get".into(),
+            path: "/x".into(),
+            ..RequestInfo::default()
+        };
+        let nodes = request("list", "metrics.k8s.io", "nodes", "", "", "");
+        let log = request("get", "", "pods", "log", "ns", "p");
+        let why = "no & never";
+        for (status, want) in [
+            (
+                Status::not_found("metrics.k8s.io", "nodes", "x"),
+                r#""message":"nodes.metrics.k8s.io \"x\" not found","reason":"NotFound","details":{"name":"x","group":"metrics.k8s.io","kind":"nodes"},"code":404}"#,
+            ),
+            (
+                Status::not_found("", "pods", "x"),
+                r#""message":"pods \"x\" not found","reason":"NotFound","details":{"name":"x","kind":"pods"},"code":404}"#,
+            ),
+            (
+                Status::forbidden("u<1>", &nodes, why),
+                r#""message":"nodes.metrics.k8s.io is forbidden: User \"u\u0026lt;1\u0026gt;\" cannot list resource \"nodes\" in API group \"metrics.k8s.io\" at the cluster scope: no \u0026 never","reason":"Forbidden","details":{"group":"metrics.k8s.io","kind":"nodes"},"code":403}"#,
+            ),
+            (
+                Status::forbidden("u<1>", &log, why),
+                r#""message":"pods \"p\" is forbidden: User \"u\u0026lt;1\u0026gt;\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"ns\": no \u0026 never","reason":"Forbidden","details":{"name":"p","kind":"pods"},"code":403}"#,
+            ),
+            (
+                Status::forbidden("u", &path, ""),
+                r#""message":"forbidden: User \"u\" cannot get path \"/x\"","reason":"Forbidden","details":{},"code":403}"#,
+            ),
+            (
+                Status::method_not_supported("metrics.k8s.io", "nodes", "watch"),
+                r#""message":"watch is not supported on resources of kind \"nodes.metrics.k8s.io\"","reason":"MethodNotAllowed","details":{"group":"metrics.k8s.io","kind":"nodes"},"code":405}"#,
+            ),
+            (
+                Status::generic_not_found(),
+                r#""message":"the server could not find the requested resource","reason":"NotFound","details":{},"code":404}"#,
+            ),
+            (
+                Status::method_not_allowed(),
+                r#""message":"the server does not allow this method on the requested resource","reason":"MethodNotAllowed","details":{},"code":405}"#,
+            ),
+            (
+                Status::internal_error("boom"),
+                r#""message":"Internal error occurred: boom","reason":"InternalError","details":{"causes":[{"message":"boom"}]},"code":500}"#,
+            ),
+            (
+                Status::too_many_requests(1),
+                r#""message":"Too many requests, please try again later.","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}"#,
+            ),
+            (
+                Status::gateway_timeout(),
+                r#""message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}"#,
+            ),
+            (
+                Status::request_entity_too_large(3_145_728),
+                r#""message":"Request entity too large: limit is 3145728","reason":"RequestEntityTooLarge","code":413}"#,
+            ),
+            (
+                Status::service_unavailable("later", 0),
+                r#""message":"later","reason":"ServiceUnavailable","code":503}"#,
+            ),
+            (
+                Status::unsupported_media_type(&["application/json"]),
+                r#""message":"the body of the request was in an unknown format - accepted media types include: application/json","reason":"UnsupportedMediaType","code":415}"#,
+            ),
+            (
+                Status::unauthorized(),
+                r#""message":"Unauthorized","reason":"Unauthorized","code":401}"#,
+            ),
+            (
+                Status::expired("too old"),
+                r#""message":"too old","reason":"Expired","code":410}"#,
+            ),
+            (Status::gone("gone"), r#""message":"gone","reason":"Gone","code":410}"#),
+            (
+                Status::failure(500, "", "failed listing"),
+                r#""message":"failed listing","code":500}"#,
+            ),
+        ] {
+            let want = format!("{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{{}},\"status\":\"Failure\",{want}\n");
+            assert_eq!(json(&status), want);
+            assert_eq!(serde_json::from_str::<Status>(&want).unwrap(), status);
+        }
+    }
+
+    #[test]
+    fn an_invalid_object_names_each_field() {
+        let cause = |field: &str| Cause {
+            reason: "FieldValueRequired".into(),
+            message: "Required value".into(),
+            field: field.into(),
+        };
+        for (causes, want) in [
+            (vec![], r#"Ship.harbor.example.com "a" is invalid"#),
+            (
+                vec![cause("spec.x")],
+                r#"Ship.harbor.example.com "a" is invalid: spec.x: Required value"#,
+            ),
+            (
+                vec![cause("spec.x"), cause("spec.y"), cause("spec.x")],
+                r#"Ship.harbor.example.com "a" is invalid: [spec.x: Required value, spec.y: Required value]"#,
+            ),
+        ] {
+            let status = Status::invalid("harbor.example.com", "Ship", "a", causes.clone());
+            assert_eq!((status.code, status.message.as_str()), (422, want));
+            assert_eq!(status.details.unwrap().causes, causes);
+        }
+    }
+
+    #[test]
+    fn a_status_comes_in_every_encoding() {
+        let status = Status::service_unavailable("starting", 5);
+        assert_eq!(status.retry_after(), Some(5));
+        assert_eq!(Status::bad_request("x").retry_after(), None);
+        assert_eq!(
+            String::from_utf8(status.to_bytes(Encoding::Yaml)).unwrap(),
+            "apiVersion: v1\ncode: 503\ndetails:\n  retryAfterSeconds: 5\nkind: Status\nmessage: starting\nmetadata: {}\n\
+             reason: ServiceUnavailable\nstatus: Failure\n"
+        );
+        assert_eq!(
+            String::from_utf8(status.to_bytes(Encoding::Json { pretty: true })).unwrap(),
+            "{\n  \"kind\": \"Status\",\n  \"apiVersion\": \"v1\",\n  \"metadata\": {},\n  \"status\": \"Failure\",\n  \
+             \"message\": \"starting\",\n  \"reason\": \"ServiceUnavailable\",\n  \"details\": {\n    \
+             \"retryAfterSeconds\": 5\n  },\n  \"code\": 503\n}"
+        );
+        let envelope = protobuf::open(&status.to_bytes(Encoding::Protobuf)).unwrap();
+        let kind = envelope.type_meta.unwrap();
+        assert_eq!((kind.api_version.as_str(), kind.kind.as_str()), ("v1", "Status"));
+        let message: wire::Status = prost::Message::decode(envelope.raw.as_slice()).unwrap();
+        assert_eq!(
+            (message.code, message.status.as_str(), message.reason.as_str()),
+            (503, "Failure", "ServiceUnavailable")
+        );
+        assert_eq!(message.details.unwrap().retry_after_seconds, 5);
     }
 }

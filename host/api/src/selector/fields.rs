@@ -219,3 +219,93 @@ fn unescape(value: &str) -> Result<String, Status> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_is_read_as_upstream_reads_it() {
+        for (text, want) in [
+            ("", ""),
+            ("metadata.name=x", "metadata.name=x"),
+            ("metadata.name==x", "metadata.name=x"),
+            ("metadata.name!=x", "metadata.name!=x"),
+            ("metadata.namespace=a,metadata.name=b", "metadata.name=b,metadata.namespace=a"),
+            (r"metadata.name=a\=b\,c\\", r"metadata.name=a\=b\,c\\"),
+            (",,metadata.name=a,", "metadata.name=a"),
+            ("metadata.name=", "metadata.name="),
+        ] {
+            assert_eq!(FieldSelector::parse(text).unwrap().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_read_as_upstream() {
+        for (text, want) in [
+            ("a", "invalid selector: 'a'; can't understand 'a'"),
+            (
+                "metadata.name=x,foo",
+                "invalid selector: 'metadata.name=x,foo'; can't understand 'foo'",
+            ),
+            (
+                "metadata.name=a=b",
+                "invalid field selector: unescaped character in value: 61",
+            ),
+            ("a!==b", "invalid field selector: unescaped character in value: 61"),
+            (r"metadata.name=a\x", r"invalid field selector: invalid escape sequence: \x"),
+            (r"metadata.name=a\", r"invalid field selector: invalid escape sequence: \"),
+            (
+                "a!b=c",
+                r#""a!b" is not a known field selector: only "metadata.name", "metadata.namespace""#,
+            ),
+            (
+                "spec.nodeName=n",
+                r#""spec.nodeName" is not a known field selector: only "metadata.name", "metadata.namespace""#,
+            ),
+        ] {
+            let status = FieldSelector::parse(text).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (400, want), "{text}");
+        }
+    }
+
+    #[test]
+    fn objects_are_selected_by_name_and_namespace() {
+        for (text, namespace, name, want) in [
+            ("", "", "n", true),
+            ("metadata.name=n", "", "n", true),
+            ("metadata.name=n", "", "m", false),
+            ("metadata.name!=n", "", "n", false),
+            ("metadata.namespace=a", "a", "n", true),
+            ("metadata.namespace=a", "", "n", false),
+            ("metadata.namespace=", "", "n", true),
+            ("metadata.namespace=a,metadata.name!=n", "a", "m", true),
+        ] {
+            assert_eq!(FieldSelector::parse(text).unwrap().matches(namespace, name), want, "{text}");
+        }
+        assert_eq!(FieldSelector::parse("metadata.name!=n").unwrap().exact_name(), None);
+        assert_eq!(
+            FieldSelector::parse("metadata.namespace=a,metadata.name=n")
+                .unwrap()
+                .exact_name(),
+            Some("n")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_selector_and_its_text_say_the_same(
+            terms in prop::collection::vec((any::<bool>(), any::<bool>(), ".{0,12}"), 0..4)
+        ) {
+            let field = |name| if name { Field::Name } else { Field::Namespace };
+            let requirement = |(name, equal, value)| FieldRequirement { field: field(name), equal, value };
+            let selector = FieldSelector { requirements: terms.into_iter().map(requirement).collect() };
+            // Terms are sorted by their text when they are read.
+            let again = FieldSelector::parse(&selector.to_string()).unwrap();
+            prop_assert_eq!(again.requirements.len(), selector.requirements.len());
+            prop_assert!(selector.requirements.iter().all(|r| again.requirements.contains(r)));
+        }
+    }
+}

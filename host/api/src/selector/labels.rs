@@ -356,7 +356,7 @@ impl<'a> Parser<'a> {
                 return (token, rest);
             }
         }
-        // A NUL ends the text, as in upstream's lexer.
+        // Upstream's lexer takes a NUL for the end of the text between words, and for a blank after one.
         if text.is_empty() || text.starts_with('\0') {
             return (Token::End, "");
         }
@@ -368,7 +368,7 @@ impl<'a> Parser<'a> {
             "notin" => Token::NotIn,
             word => Token::Identifier(word),
         };
-        (token, rest)
+        (token, rest.strip_prefix('\0').unwrap_or(rest))
     }
 }
 
@@ -467,4 +467,192 @@ fn is_label_word(word: &str) -> bool {
 
 fn is_word(word: &str, edge: impl Fn(char) -> bool, inner: impl Fn(char) -> bool) -> bool {
     word.starts_with(&edge) && word.ends_with(&edge) && word.chars().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_is_read_as_upstream_reads_it() {
+        // Answers of apimachinery 0.36's labels.Parse.
+        for (text, want) in [
+            ("", ""),
+            ("x=a,y=b,z=c", "x=a,y=b,z=c"),
+            ("x!=a,y=b", "x!=a,y=b"),
+            ("x=", "x="),
+            ("x= ", "x="),
+            ("x=,z= ", "x=,z="),
+            ("a==", "a=="),
+            ("!x", "!x"),
+            ("! a", "!a"),
+            ("exists", "exists"),
+            ("x>1", "x>1"),
+            ("x>1,z<5", "x>1,z<5"),
+            ("z=1,a=2", "a=2,z=1"),
+            ("x in (b,a,b)", "x in (a,b)"),
+            ("x in ()", "x in ()"),
+            ("x in (,a)", "x in (,a)"),
+            ("x in (a,)", "x in (,a)"),
+            ("x in (a,,b)", "x in (,a,b)"),
+            ("x notin (a, b),y", "x notin (a,b),y"),
+            ("in in (in)", "in in (in)"),
+            ("notin=in", "notin=in"),
+            ("example.com/a=1", "example.com/a=1"),
+            ("a = b , c != d", "a=b,c!=d"),
+        ] {
+            assert_eq!(LabelSelector::parse(text).unwrap().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_read_as_upstream() {
+        let value = |v: &str| format!("unable to parse requirement: values[0][{v}: {VALUE_WORDS}");
+        let key = |k: &str, why: &str| format!("unable to parse requirement: <nil>: Invalid value: \"{k}\": {why}");
+        let integer = |v: &str| {
+            let why = "for 'Gt', 'Lt' operators, the value must be an integer";
+            format!("unable to parse requirement: values[0]: Invalid value: \"{v}\": {why}")
+        };
+        let long = "a".repeat(64);
+        for (text, want) in [
+            ("x=a||y=b", value("x]: Invalid value: \"a||y\"")),
+            ("a=-b", value("a]: Invalid value: \"-b\"")),
+            ("a>+1", value("a]: Invalid value: \"+1\"")),
+            ("x==a==b", "found '==', expected: ',' or 'end of string'".into()),
+            ("!x=a", "found '=', expected: ',' or 'end of string'".into()),
+            ("a=b=c", "found '=', expected: ',' or 'end of string'".into()),
+            ("x<a", integer("a")),
+            ("x<", integer("")),
+            ("x>1.5", integer("1.5")),
+            ("x in a", "unable to parse requirement: found 'a' expected: '('".into()),
+            (
+                "x in (a b)",
+                "unable to parse requirement: found 'b', expected: ',' or ')'".into(),
+            ),
+            (
+                "x in (a",
+                "unable to parse requirement: found '', expected: ',' or ')'".into(),
+            ),
+            (
+                "x in (",
+                "unable to parse requirement: found '', expected: ',', ')' or identifier".into(),
+            ),
+            (
+                "x in (!)",
+                "unable to parse requirement: found '!', expected: ',', ')' or identifier".into(),
+            ),
+            (
+                "a b",
+                "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt".into(),
+            ),
+            (
+                "a\0b",
+                "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt".into(),
+            ),
+            (",a", "found ',', expected: !, identifier, or 'end of string'".into()),
+            ("=a", "found '=', expected: !, identifier, or 'end of string'".into()),
+            ("(a)", "found '(', expected: !, identifier, or 'end of string'".into()),
+            ("a,", "found '', expected: identifier after ','".into()),
+            ("a,,b", "found ',', expected: identifier after ','".into()),
+            ("a=(", "unable to parse requirement: found '(', expected: identifier".into()),
+            ("!", "unable to parse requirement: found '', expected: identifier".into()),
+            ("!!a", "unable to parse requirement: found '!', expected: identifier".into()),
+            ("/a", key("/a", "prefix part must be non-empty")),
+            ("A.b/c", key("A.b/c", &format!("prefix part {PREFIX_WORDS}"))),
+            ("-a", key("-a", &format!("name part {KEY_WORDS}"))),
+            ("é=1", key("é", &format!("name part {KEY_WORDS}"))),
+            (&long, key(&long, "name part must be no more than 63 bytes")),
+            (
+                "a/b/c",
+                key(
+                    "a/b/c",
+                    &format!(
+                        "a valid label key {KEY_WORDS} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                    ),
+                ),
+            ),
+        ] {
+            let status = LabelSelector::parse(text).unwrap_err();
+            assert_eq!(
+                (status.code, status.reason.as_str(), status.message),
+                (400, "BadRequest", want),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn labels_match_as_upstream_matches_them() {
+        // Rows of apimachinery's TestSelectorMatches, and the empty value.
+        for (text, labels, want) in [
+            ("", "x=y", true),
+            ("x=y", "x=y", true),
+            ("x=y,z=w", "x=y,z=w", true),
+            ("x!=y,z!=w", "x=z,z=a", true),
+            ("notin=in", "notin=in", true),
+            ("x", "x=z", true),
+            ("!x", "y=z", true),
+            ("x>1", "x=2", true),
+            ("x<1", "x=0", true),
+            ("x=z", "", false),
+            ("x=y", "x=z", false),
+            ("x=y,z=w", "x=w,z=w", false),
+            ("x!=y,z!=w", "x=z,z=w", false),
+            ("x", "y=z", false),
+            ("!x", "x=z", false),
+            ("x>1", "x=0", false),
+            ("x<1", "x=2", false),
+            ("x>1", "x=many", false),
+            ("x>1", "", false),
+            ("x!=y", "", true),
+            ("x notin (y)", "", true),
+            ("x in (y)", "", false),
+            ("x in (y,z)", "x=z", true),
+            ("x in (,y)", "x=", true),
+            ("x=", "x=", true),
+            ("x=", "", false),
+            ("foo=bar,foobar=bar,baz=blah", "foo=bar,baz=blah", false),
+        ] {
+            let labels = labels
+                .split(',')
+                .filter_map(|l| l.split_once('='))
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect();
+            assert_eq!(
+                LabelSelector::parse(text).unwrap().matches(&labels),
+                want,
+                "{text} {labels:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_selector_and_its_text_say_the_same(text in selector()) {
+            let once = LabelSelector::parse(&text).unwrap();
+            prop_assert_eq!(&LabelSelector::parse(&once.to_string()).unwrap(), &once);
+        }
+
+        #[test]
+        fn whatever_is_read_is_read_again(text in "[a-z0-9!=<>(), \\x00/.-]{0,24}") {
+            if let Ok(once) = LabelSelector::parse(&text) {
+                prop_assert_eq!(LabelSelector::parse(&once.to_string()).unwrap(), once);
+            }
+        }
+    }
+
+    fn selector() -> impl Strategy<Value = String> {
+        let key =
+            "([a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?(\\.[a-z]{1,3}){0,2}/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,5})?[A-Za-z0-9]|in|notin";
+        let value = "|in|notin|([A-Za-z0-9][A-Za-z0-9_.-]{0,5})?[A-Za-z0-9]";
+        let requirement = prop_oneof![
+            (key, "|!").prop_map(|(k, not)| format!("{not}{k}")),
+            (key, "=|==|!=", value).prop_map(|(k, op, v)| format!("{k}{op}{v}")),
+            (key, " in | notin ", prop::collection::vec(value, 0..4)).prop_map(|(k, op, v)| format!("{k}{op}({})", v.join(","))),
+            (key, "<|>", 0_i64..).prop_map(|(k, op, v)| format!("{k}{op}{v}")),
+        ];
+        prop::collection::vec(requirement, 0..5).prop_map(|all| all.join(" , "))
+    }
 }
