@@ -1,5 +1,5 @@
-//! Rows become objects, lists and tables: byte for byte what metrics-server answers (`golden/`, recorded from v0.9.0),
-//! and protobuf that its own messages read.
+//! Rows become objects, lists and tables: byte for byte the lists in `golden/` once their white space is gone (they are
+//! kept indented), and protobuf that k8s.io/metrics' own messages read.
 
 #![expect(
     clippy::indexing_slicing,
@@ -72,7 +72,7 @@ fn take_apart(list: &Value) -> Vec<Recorded> {
 }
 
 #[test]
-fn a_list_spliced_from_rows_is_what_metrics_server_answers() {
+fn a_list_spliced_from_rows_is_the_recorded_one() {
     for golden in [
         include_str!("golden/podmetrics.json"),
         include_str!("golden/nodemetrics.json"),
