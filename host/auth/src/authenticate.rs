@@ -142,3 +142,283 @@ impl Unauthenticated {
         Status::unauthorized()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use http::HeaderValue;
+    use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+    use rustls_pki_types::CertificateDer;
+
+    use super::*;
+    use crate::bearer::{Options, TokenReviewer};
+    use crate::trust::{Authorities, FrontProxy, HeaderNames};
+
+    struct Ca {
+        pem: String,
+        issuer: Issuer<'static, KeyPair>,
+    }
+
+    impl Ca {
+        fn new(name: &str) -> Self {
+            Self::until(name, 2100)
+        }
+
+        fn until(name: &str, year: i32) -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let pem = params.self_signed(&key).unwrap().pem();
+            Self {
+                pem,
+                issuer: Issuer::new(params, key),
+            }
+        }
+
+        fn authorities(&self) -> Authorities {
+            Authorities::from_pem(self.pem.as_bytes()).unwrap()
+        }
+
+        fn peer(&self, change: impl FnOnce(&mut CertificateParams)) -> Peer {
+            let mut params = CertificateParams::default();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            change(&mut params);
+            let leaf = params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap();
+            Peer::new(&[CertificateDer::from(leaf)])
+        }
+
+        fn named(&self, name: &str) -> Peer {
+            self.peer(|params| params.distinguished_name.push(DnType::CommonName, name))
+        }
+    }
+
+    #[derive(Default)]
+    struct Tokens(AtomicUsize);
+
+    #[async_trait]
+    impl TokenReviewer for Tokens {
+        async fn review(&self, token: &str) -> Result<Option<Identity>, Box<dyn Error + Send + Sync>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            match token {
+                "good" => Ok(Some(Identity {
+                    name: "token-user".into(),
+                    groups: vec![],
+                    ..Identity::anonymous()
+                })),
+                "lost" => Err("no route".into()),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn proxy(ca: &Ca, allowed: &[&str]) -> FrontProxy {
+        let allowed = allowed.iter().map(|n| (*n).to_owned()).collect();
+        FrontProxy::new(ca.authorities(), allowed, &HeaderNames::default()).unwrap()
+    }
+
+    const BOB: (&str, &str) = ("x-remote-user", "bob");
+    const GOOD: (&str, &str) = ("authorization", "Bearer good");
+    const BAD: (&str, &str) = ("authorization", "Bearer bad");
+    const LOST: (&str, &str) = ("authorization", "Bearer lost");
+
+    #[tokio::test]
+    async fn the_first_that_says_yes_wins_and_a_no_is_never_anonymous() {
+        let (front, client, other) = (Ca::new("front"), Ca::new("client"), Ca::new("other"));
+        let trust = Trust::new(Some(proxy(&front, &["front-proxy-client"])), Some(client.authorities())).shared();
+        let authenticator = Authenticator::new(
+            trust,
+            Some(Bearer::new(Arc::new(Tokens::default()), &Options::default())),
+            true,
+        );
+        let aggregator = || front.named("front-proxy-client");
+        let server = |p: &mut CertificateParams| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let expired = |p: &mut CertificateParams| p.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let early = |p: &mut CertificateParams| p.not_before = rcgen::date_time_ymd(2099, 1, 1);
+        type Row<'a> = (&'a str, Peer, &'a [(&'static str, &'static str)], Option<&'a str>);
+        let rows: Vec<Row<'_>> = vec![
+            ("nothing", Peer::unknown(), &[], Some("system:anonymous")),
+            ("forged header", Peer::unknown(), &[BOB], Some("system:anonymous")),
+            ("the aggregator for bob", aggregator(), &[BOB], Some("bob")),
+            ("the aggregator for nobody in particular", aggregator(), &[], None),
+            (
+                "the aggregator for nobody, with a token",
+                aggregator(),
+                &[GOOD],
+                Some("token-user"),
+            ),
+            (
+                "the aggregator for a blank user",
+                aggregator(),
+                &[("x-remote-user", " ")],
+                None,
+            ),
+            (
+                "the aggregator for a blank user, with a token",
+                aggregator(),
+                &[("x-remote-user", ""), GOOD],
+                None,
+            ),
+            ("another name of the front CA", front.named("eve"), &[BOB], None),
+            (
+                "another name of the front CA, with a token",
+                front.named("eve"),
+                &[BOB, GOOD],
+                Some("token-user"),
+            ),
+            ("a name in other letters", front.named("Front-Proxy-Client"), &[BOB], None),
+            ("a client", client.named("alice"), &[], Some("alice")),
+            ("a client who claims to be bob", client.named("alice"), &[BOB], Some("alice")),
+            (
+                "a client's certificate beats a token",
+                client.named("alice"),
+                &[GOOD],
+                Some("alice"),
+            ),
+            ("another CA", other.named("front-proxy-client"), &[BOB], None),
+            ("another CA, with a token", other.named("alice"), &[GOOD], Some("token-user")),
+            ("another CA, with a bad token", other.named("alice"), &[BAD], None),
+            ("not for clients", front.peer(server), &[BOB], None),
+            ("a client's that is not for clients", client.peer(server), &[], None),
+            ("expired", client.peer(expired), &[], None),
+            ("not valid yet", client.peer(early), &[], None),
+            ("rubbish", Peer::new(&[CertificateDer::from(vec![1, 2, 3])]), &[], None),
+            ("a token", Peer::unknown(), &[GOOD], Some("token-user")),
+            (
+                "a token and a forged header",
+                Peer::unknown(),
+                &[GOOD, BOB],
+                Some("token-user"),
+            ),
+            ("a bad token", Peer::unknown(), &[BAD], None),
+            ("a token that nobody could review", Peer::unknown(), &[LOST], None),
+            (
+                "another scheme",
+                Peer::unknown(),
+                &[("authorization", "Basic Zm9vOmJhcg==")],
+                Some("system:anonymous"),
+            ),
+        ];
+        for (name, peer, given, want) in rows {
+            for round in ["first", "from what is remembered"] {
+                let mut given = headers(given);
+                let got = authenticator.authenticate(&peer, &mut given).await;
+                assert_eq!(got.as_ref().ok().map(|i| i.name.as_str()), want, "{name}, {round}: {got:?}");
+                assert!(given.is_empty(), "{name}: {given:?} is left");
+                if let Ok(identity) = got {
+                    assert_eq!(
+                        identity.is_in("system:authenticated"),
+                        identity.name != "system:anonymous",
+                        "{name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_say_groups_and_uid() {
+        let ca = Ca::new("client");
+        let authenticator = Authenticator::new(Trust::new(None, Some(ca.authorities())).shared(), None, true);
+        let peer = ca.peer(|params| {
+            let name = &mut params.distinguished_name;
+            name.push(DnType::CommonName, "alice");
+            name.push(DnType::OrganizationName, "system:masters");
+            name.push(DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]), "1234");
+        });
+        let alice = authenticator.authenticate(&peer, &mut HeaderMap::new()).await.unwrap();
+        assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "1234"));
+        assert_eq!(alice.groups, ["system:masters", "system:authenticated"]);
+        let id = &alice.extra["authentication.kubernetes.io/credential-id"][0];
+        assert!(id.starts_with("X509SHA256=") && id.len() == "X509SHA256=".len() + 64, "{id}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_list_allows_any_name_and_an_expired_root_none() {
+        for (name, ca, allowed, want) in [
+            ("any name", Ca::new("front"), &[][..], Some("bob")),
+            ("one of several", Ca::new("front"), &["x", "eve"][..], Some("bob")),
+            ("expired root", Ca::until("front", 2001), &[][..], None),
+        ] {
+            let authenticator = Authenticator::new(Trust::new(Some(proxy(&ca, allowed)), None).shared(), None, true);
+            let got = authenticator.authenticate(&ca.named("eve"), &mut headers(&[BOB])).await;
+            assert_eq!(got.ok().map(|i| i.name.clone()).as_deref(), want, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn new_trust_is_a_new_judgement() {
+        let (old, new) = (Ca::new("old"), Ca::new("new"));
+        let trust = Trust::new(None, Some(old.authorities())).shared();
+        let authenticator = Authenticator::new(Arc::clone(&trust), None, true);
+        let alice = old.named("alice");
+        assert!(authenticator.authenticate(&alice, &mut HeaderMap::new()).await.is_ok());
+        trust.store(Arc::new(Trust::new(None, Some(new.authorities()))));
+        assert!(authenticator.authenticate(&alice, &mut HeaderMap::new()).await.is_err());
+        trust.store(Arc::new(Trust::nobody()));
+        let nobody = authenticator.authenticate(&alice, &mut HeaderMap::new()).await.unwrap();
+        assert_eq!(nobody.name, "system:anonymous", "without any CA a certificate is no opinion");
+    }
+
+    #[tokio::test]
+    async fn tokens_are_reviewed_once_and_anonymous_can_be_off() {
+        let tokens = Arc::new(Tokens::default());
+        let bearer = Bearer::new(Arc::clone(&tokens) as Arc<dyn TokenReviewer>, &Options::default());
+        let authenticator = Authenticator::new(Trust::nobody().shared(), Some(bearer), false);
+        for (given, ok, reviews) in [
+            (GOOD, true, 1),
+            (GOOD, true, 1),
+            (BAD, false, 2),
+            (BAD, false, 2),
+            (LOST, false, 3),
+            (LOST, false, 4),
+        ] {
+            let got = authenticator.authenticate(&Peer::unknown(), &mut headers(&[given])).await;
+            assert_eq!((got.is_ok(), tokens.0.load(Ordering::SeqCst)), (ok, reviews), "{given:?}");
+        }
+        let refused = authenticator
+            .authenticate(&Peer::unknown(), &mut HeaderMap::new())
+            .await
+            .unwrap_err();
+        assert!(matches!(refused.0.as_slice(), [Refusal::NoCredentials]));
+        assert_eq!(refused.status().code, 401);
+    }
+
+    #[test]
+    fn identity_headers_never_pass() {
+        let ca = Ca::new("front");
+        let names = HeaderNames {
+            user: vec!["X-Mine".into()],
+            extra_prefixes: vec!["X-Also-".into()],
+            ..HeaderNames::default()
+        };
+        let trust = Trust::new(Some(FrontProxy::new(ca.authorities(), vec![], &names).unwrap()), None);
+        let mut given = headers(&[
+            ("authorization", "x"),
+            ("x-remote-user", "x"),
+            ("x-remote-group", "x"),
+            ("x-remote-group", "y"),
+            ("x-remote-uid", "x"),
+            ("x-remote-extra-a", "x"),
+            ("x-remote-extra-b", "x"),
+            ("x-mine", "x"),
+            ("x-also-c", "x"),
+            ("accept", "stays"),
+            ("x-remote", "stays"),
+        ]);
+        trust.strip(&mut given);
+        assert_eq!(given, headers(&[("accept", "stays"), ("x-remote", "stays")]));
+    }
+}

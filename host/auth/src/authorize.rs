@@ -204,3 +204,278 @@ impl OpenPaths {
         self.exact.iter().any(|p| p == bare) || self.prefixes.iter().any(|p| bare.starts_with(p.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Answers as told, counts the questions, and answers none before there is a permit.
+    struct Cluster {
+        asked: AtomicUsize,
+        gate: Semaphore,
+        answer: fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>,
+    }
+
+    impl Cluster {
+        fn new(answer: fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>) -> Arc<Self> {
+            Arc::new(Self {
+                asked: AtomicUsize::new(0),
+                gate: Semaphore::new(0),
+                answer,
+            })
+        }
+
+        fn open(self: Arc<Self>) -> Arc<Self> {
+            self.gate.add_permits(Semaphore::MAX_PERMITS);
+            self
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    #[async_trait]
+    impl AccessReviewer for Cluster {
+        async fn review(
+            &self,
+            identity: &Identity,
+            attributes: &Attributes<'_>,
+        ) -> Result<Decision, Box<dyn Error + Send + Sync>> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let _permit = self.gate.acquire().await?;
+            (self.answer)(identity, attributes)
+        }
+    }
+
+    fn user(name: &str, groups: &[&str]) -> Identity {
+        Identity {
+            name: name.into(),
+            uid: String::new(),
+            groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+            extra: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn list_pods(name: &str) -> Attributes<'_> {
+        Attributes {
+            is_resource_request: true,
+            verb: "list",
+            resource: "pods",
+            name,
+            ..Attributes::default()
+        }
+    }
+
+    fn path(path: &str) -> Attributes<'_> {
+        Attributes {
+            verb: "get",
+            path,
+            ..Attributes::default()
+        }
+    }
+
+    fn asking(cluster: &Arc<Cluster>, options: &Options) -> Arc<Authorizer> {
+        Arc::new(Authorizer::delegated(Arc::clone(cluster) as Arc<dyn AccessReviewer>, options).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_thousand_equal_questions_are_one_review() {
+        let cluster = Cluster::new(|_, _| Ok(Decision::Allowed));
+        let authorizer = asking(&cluster, &Options::default());
+        let questions: Vec<_> = (0..1000)
+            .map(|_| {
+                let authorizer = Arc::clone(&authorizer);
+                tokio::spawn(async move { authorizer.permit(&user("bob", &["a"]), &list_pods("")).await })
+            })
+            .collect();
+        while cluster.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let cluster = cluster.open();
+        for question in questions {
+            question.await.unwrap().unwrap();
+        }
+        assert_eq!(cluster.asked(), 1);
+        for (who, what) in [("eve", ""), ("bob", "x")] {
+            authorizer.permit(&user(who, &["a"]), &list_pods(what)).await.unwrap();
+        }
+        authorizer.permit(&user("bob", &["b"]), &list_pods("")).await.unwrap();
+        assert_eq!(
+            cluster.asked(),
+            4,
+            "another user, another object, another group: other questions"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_takes_nobody_along() {
+        let cluster = Cluster::new(|_, _| Ok(Decision::Allowed));
+        let authorizer = asking(&cluster, &Options::default());
+        let ask = || {
+            let authorizer = Arc::clone(&authorizer);
+            tokio::spawn(async move { authorizer.permit(&user("bob", &[]), &list_pods("")).await })
+        };
+        let first = ask();
+        while cluster.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = ask();
+        tokio::task::yield_now().await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let cluster = cluster.open();
+        second.await.unwrap().unwrap();
+        assert_eq!(cluster.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn answers_are_remembered_and_errors_are_not() {
+        type Row = (
+            &'static str,
+            fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>,
+            u16,
+            usize,
+        );
+        let rows: [Row; 3] = [
+            ("allowed", |_, _| Ok(Decision::Allowed), 200, 1),
+            ("denied", |_, _| Ok(Decision::Denied("RBAC: no".into())), 403, 1),
+            ("failed", |_, _| Err("connection refused".into()), 500, 3),
+        ];
+        for (name, answer, code, reviews) in rows {
+            let cluster = Cluster::new(answer).open();
+            let authorizer = asking(&cluster, &Options::default());
+            let info = RequestInfo {
+                is_resource_request: true,
+                verb: "list".into(),
+                resource: "pods".into(),
+                api_group: "metrics.k8s.io".into(),
+                ..RequestInfo::default()
+            };
+            let bob = user("bob", &[]);
+            for _ in 0..3 {
+                let got = authorizer.permit(&bob, &Attributes::from(&info)).await;
+                let status = got.as_ref().err().map(|refused| refused.status(&bob, &info));
+                assert_eq!(status.as_ref().map_or(200, |s| s.code), code, "{name}");
+                if let Some(Status { message, .. }) = status {
+                    assert!(!message.contains("connection refused"), "{message}");
+                    assert_eq!(message.contains("RBAC: no"), code == 403, "{message}");
+                }
+            }
+            assert_eq!(cluster.asked(), reviews, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_answer_lives_as_long_as_its_kind() {
+        for (name, allow_for, deny_for, who, reviews) in [
+            ("allow at once forgotten", 0, 60, "good", 2),
+            ("deny at once forgotten", 60, 0, "bad", 2),
+            ("allow kept", 60, 0, "good", 1),
+            ("deny kept", 0, 60, "bad", 1),
+        ] {
+            let cluster = Cluster::new(|identity, _| {
+                Ok(if identity.name == "good" {
+                    Decision::Allowed
+                } else {
+                    Decision::Denied("".into())
+                })
+            })
+            .open();
+            let (allow_for, deny_for) = (Duration::from_secs(allow_for), Duration::from_secs(deny_for));
+            let authorizer = asking(
+                &cluster,
+                &Options {
+                    allow_for,
+                    deny_for,
+                    ..Options::default()
+                },
+            );
+            for _ in 0..2 {
+                assert_eq!(
+                    authorizer.permit(&user(who, &[]), &list_pods("")).await.is_ok(),
+                    who == "good",
+                    "{name}"
+                );
+            }
+            assert_eq!(cluster.asked(), reviews, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_questions_are_asked_each_time() {
+        let cluster = Cluster::new(|_, _| Ok(Decision::Allowed)).open();
+        let authorizer = asking(&cluster, &Options::default());
+        let long = "x".repeat(MAX_CACHED);
+        for _ in 0..2 {
+            authorizer.permit(&user("bob", &[]), &list_pods(&long)).await.unwrap();
+        }
+        assert_eq!(cluster.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_review_that_never_ends_refuses() {
+        let cluster = Cluster::new(|_, _| Ok(Decision::Allowed));
+        let authorizer = asking(
+            &cluster,
+            &Options {
+                deadline: Duration::from_millis(5),
+                ..Options::default()
+            },
+        );
+        for attributes in [list_pods(""), list_pods(&"x".repeat(MAX_CACHED))] {
+            let refused = authorizer.permit(&user("bob", &[]), &attributes).await.unwrap_err();
+            assert!(
+                matches!(&refused, Refused::NoAnswer(why) if matches!(**why, NoAnswer::Deadline(_))),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn masters_and_open_paths_ask_nobody() {
+        let cluster = Cluster::new(|_, _| Ok(Decision::Denied("".into()))).open();
+        let options = Options {
+            always_allow_paths: vec!["/healthz".into(), "/readyz".into(), "open/*".into()],
+            ..Options::default()
+        };
+        let delegated = asking(&cluster, &options);
+        let local = Arc::new(Authorizer::local(&options).unwrap());
+        let nobody = Identity::anonymous();
+        for authorizer in [&delegated, &local] {
+            let before = cluster.asked();
+            authorizer
+                .permit(&user("root", &["a", MASTERS]), &list_pods(""))
+                .await
+                .unwrap();
+            for open in ["/healthz", "/readyz", "healthz", "/open/", "/open/x/y"] {
+                authorizer.permit(&nobody, &path(open)).await.unwrap();
+            }
+            assert_eq!(cluster.asked(), before);
+            for shut in ["/healthz/ping", "/healthzz", "/", "/open", "/metrics", "//healthz"] {
+                assert!(authorizer.permit(&nobody, &path(shut)).await.is_err(), "{shut}");
+            }
+            let resource = Attributes {
+                path: "/healthz",
+                ..list_pods("")
+            };
+            assert!(
+                authorizer.permit(&nobody, &resource).await.is_err(),
+                "open paths are no resources"
+            );
+        }
+        for bad in ["/a*b", "/*/b", "/**"] {
+            let options = Options {
+                always_allow_paths: vec![bad.into()],
+                ..Options::default()
+            };
+            assert!(Authorizer::local(&options).is_err(), "{bad}");
+        }
+    }
+}

@@ -294,3 +294,68 @@ impl Default for HeaderNames {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_bundle_is_never_used() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let good = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (name, pem, want) in [
+            ("one", good.clone(), Some(1)),
+            ("two, with text between", format!("# first\n{good}\nsecond\n{good}"), Some(2)),
+            ("a key beside it", format!("{}{good}", key.serialize_pem()), Some(1)),
+            ("nothing", String::new(), None),
+            ("no PEM", "hello".into(), None),
+            ("one of two broken", format!("{good}{broken}"), None),
+        ] {
+            assert_eq!(
+                Authorities::from_pem(pem.as_bytes()).ok().map(|a| a.anchors.len()),
+                want,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn header_names_are_checked() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let usual = HeaderNames::default;
+        for (name, names, ok) in [
+            ("usual", usual(), true),
+            (
+                "blanks around",
+                HeaderNames {
+                    user: vec![" X-Remote-User ".into()],
+                    ..usual()
+                },
+                true,
+            ),
+            ("no uid", HeaderNames { uid: vec![], ..usual() }, true),
+            ("no user", HeaderNames { user: vec![], ..usual() }, false),
+            (
+                "empty",
+                HeaderNames {
+                    group: vec![String::new()],
+                    ..usual()
+                },
+                false,
+            ),
+            (
+                "impossible",
+                HeaderNames {
+                    extra_prefixes: vec!["a b".into()],
+                    ..usual()
+                },
+                false,
+            ),
+        ] {
+            let authorities = Authorities::from_pem(pem.as_bytes()).unwrap();
+            assert_eq!(FrontProxy::new(authorities, vec![], &names).is_ok(), ok, "{name}");
+        }
+    }
+}
