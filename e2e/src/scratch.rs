@@ -24,7 +24,7 @@ while read -r verb what; do
   keep) folder= ;;
   esac
 done
-for p in $pids; do kill -KILL -- "-$p" 2>/dev/null; done
+for p in $pids; do kill -s KILL -- "-$p" 2>/dev/null; done
 [ -z "$folder" ] && exit
 for _ in 1 2 3 4 5; do rm -rf -- "$folder" && break; sleep 0.2; done
 "#;

@@ -1,11 +1,15 @@
 //! The harness itself: the control plane comes up, nodes and pods are what a test said, kubelets ask who is calling.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use anyhow::{Context, ensure};
 use outrigger_e2e::http::Client;
 use outrigger_e2e::kubelet::Health;
 use outrigger_e2e::load::Load;
+use outrigger_e2e::program::Program;
 use outrigger_e2e::wait::SOON;
-use outrigger_e2e::{ControlPlane, Fleet, outrigger, promise, until};
+use outrigger_e2e::{ControlPlane, Fleet, outrigger, promise, scratch, until};
 
 #[test]
 fn a_cluster_without_a_machine() {
@@ -120,4 +124,44 @@ fn a_cluster_without_a_machine() {
         kubectl.run("delete namespace brief --timeout=60s")?;
         Ok(())
     })
+}
+
+/// The promise of [`outrigger_e2e::scratch`], kept even when nobody is left to keep it: this test runs itself again, and kills
+/// that process with the signal that nothing can catch.
+#[test]
+fn what_was_started_ends_with_the_test_process() {
+    promise(|| {
+        let (marker, folder) = ("OUTRIGGER_E2E_DIES", scratch::folder("death")?);
+        let report = folder.join("report");
+        if let Some(report) = std::env::var_os(marker) {
+            let mut command = Command::new("sleep");
+            let program = Program::start("sleep", command.arg("600"), &folder.join("sleep.log"), false)?;
+            std::fs::write(report, format!("{}\n{}\n", program.pid(), folder.display()))?;
+            std::thread::sleep(SOON);
+            return Ok(());
+        }
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--exact", "what_was_started_ends_with_the_test_process"])
+            .env(marker, &report)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let (pid, left) = until("the other process has started a program", SOON, || {
+            let text = std::fs::read_to_string(&report)?;
+            let mut lines = text.lines().map(str::to_owned);
+            Ok((lines.next().context("a process id")?, lines.next().context("a folder")?))
+        })?;
+        ensure!(
+            Path::new("/proc").join(&pid).exists() && Path::new(&left).exists(),
+            "{pid} runs in {left}"
+        );
+        child.kill()?;
+        child.wait()?;
+        until("its program and its folder are gone", SOON, || {
+            ensure!(
+                !Path::new("/proc").join(&pid).exists() && !Path::new(&left).exists(),
+                "{pid} or {left}"
+            );
+            Ok(())
+        })
+    });
 }
