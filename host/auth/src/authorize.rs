@@ -219,11 +219,13 @@ mod tests {
     struct Cluster {
         asked: AtomicUsize,
         gate: Semaphore,
-        answer: fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>,
+        answer: Answers,
     }
 
+    type Answers = fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>;
+
     impl Cluster {
-        fn new(answer: fn(&Identity, &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>>) -> Arc<Self> {
+        fn new(answer: Answers) -> Arc<Self> {
             Arc::new(Self {
                 asked: AtomicUsize::new(0),
                 gate: Semaphore::new(0),

@@ -459,4 +459,29 @@ mod tests {
             Err(CertificateError::File { .. })
         ));
     }
+
+    #[tokio::test]
+    async fn files_are_looked_at_until_told_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let certificates = own_in(dir.path(), &["localhost"]).await;
+        let first = certificates.certificate_pem();
+        let stop = CancellationToken::new();
+        let keeper = tokio::spawn({
+            let (certificates, stop) = (Arc::clone(&certificates), stop.clone());
+            async move { certificates.keep_fresh(Duration::from_millis(1), stop).await }
+        });
+        let theirs = certificates
+            .authority()
+            .unwrap()
+            .serving(&names(&["localhost", "more"]), LIFETIME)
+            .unwrap();
+        std::fs::write(dir.path().join("apiserver.key"), &theirs.key).unwrap();
+        std::fs::write(dir.path().join("apiserver.crt"), &theirs.certificate).unwrap();
+        // Between the two writes the pair did not fit, so the keeper may have made one of its own; either way it is another.
+        while certificates.certificate_pem() == first {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.cancel();
+        keeper.await.unwrap();
+    }
 }

@@ -15,7 +15,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -168,11 +167,7 @@ impl Server {
             }
         }
         tracing::info!(%address, "draining");
-        // Whoever is in the backlog has a connection already; closing the port would reset it.
-        while let Some(accepted) = shared.accept(&listener).now_or_never() {
-            shared.spawn(accepted);
-        }
-        drop(listener);
+        shared.empty_backlog(listener);
         shared.chain.draining().cancel();
         shared.tasks.close();
         if timeout(shared.options.drain, shared.tasks.wait()).await.is_ok() {
@@ -203,6 +198,19 @@ impl Shared {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 None
+            }
+        }
+    }
+
+    /// Takes in whoever is in the backlog and closes the port. They have a connection already; closing would reset it.
+    fn empty_backlog(self: &Arc<Self>, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            let Ok((stream, remote)) = listener.accept() else { break };
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.spawn(Some((stream, remote, slot)));
             }
         }
     }

@@ -33,3 +33,21 @@ where
         usize::try_from(MAX_BYTES).unwrap_or(usize::MAX),
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_without_a_length_is_cut_off_where_it_is_read() {
+        for (mebibytes, want) in [(0, Ok(0)), (1, Ok(1 << 20)), (3, Ok(3 << 20)), (4, Err(413))] {
+            let chunks = (0..mebibytes).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![0; 1 << 20])));
+            let body = limited(&HeaderMap::new(), Body::from_stream(futures::stream::iter(chunks))).unwrap();
+            let got = crate::call::read(body).await;
+            assert_eq!(got.map(|b| b.len()).map_err(|status| status.code), want, "{mebibytes} MiB");
+        }
+        let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("gone"))]);
+        let broken = limited(&HeaderMap::new(), Body::from_stream(broken)).unwrap();
+        assert_eq!(crate::call::read(broken).await.unwrap_err().code, 400);
+    }
+}
