@@ -1,6 +1,7 @@
 //! The plugin, as the component that its host sees: exactly its exports, exactly its imports, and what it was built with.
 //!
 //! Builds it, which takes a minute the first time; nothing here runs it.
+#![allow(clippy::unwrap_used, reason = "tests are free")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
