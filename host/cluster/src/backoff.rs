@@ -19,7 +19,13 @@ impl Backoff {
     /// A back-off that starts at `first`.
     #[must_use]
     pub fn new(first: Duration, factor: f64, limit: Duration, jitter: f64) -> Self {
-        Self { first, factor, limit, jitter, next: first }
+        Self {
+            first,
+            factor,
+            limit,
+            jitter,
+            next: first,
+        }
     }
 
     /// The next delay.
@@ -51,7 +57,10 @@ mod tests {
         for (n, least) in [500, 750, 1000, 1000].into_iter().enumerate() {
             let delay = backoff.delay();
             let (least, most) = (Duration::from_millis(least), Duration::from_millis(least * 12 / 10));
-            assert!(delay >= least && delay <= most, "delay {n}: {delay:?} not within {least:?}..{most:?}");
+            assert!(
+                delay >= least && delay <= most,
+                "delay {n}: {delay:?} not within {least:?}..{most:?}"
+            );
         }
         backoff.reset();
         assert!(backoff.delay() < Duration::from_millis(601));

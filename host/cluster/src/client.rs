@@ -99,9 +99,14 @@ pub async fn connect(options: &ClusterOptions) -> Result<Cluster, ClientError> {
 }
 
 async fn from_file(path: PathBuf) -> Result<Config, ClientError> {
-    let failed = |source| ClientError::Kubeconfig { path: path.clone(), source: Box::new(source) };
+    let failed = |source| ClientError::Kubeconfig {
+        path: path.clone(),
+        source: Box::new(source),
+    };
     let kubeconfig = Kubeconfig::read_from(&path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(failed)
 }
 
 /// A client of these settings.
@@ -109,7 +114,10 @@ async fn from_file(path: PathBuf) -> Result<Config, ClientError> {
 /// # Errors
 /// As [`connect`].
 pub fn client(config: &Config) -> Result<Client, ClientError> {
-    let failed = |source| ClientError::Credentials { server: config.cluster_url.to_string(), source: Box::new(source) };
+    let failed = |source| ClientError::Credentials {
+        server: config.cluster_url.to_string(),
+        source: Box::new(source),
+    };
     if let Some(proxy) = &config.proxy_url {
         return Err(ClientError::Proxy(proxy.to_string()));
     }
@@ -142,6 +150,8 @@ pub fn client(config: &Config) -> Result<Client, ClientError> {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("server", &self.config.cluster_url).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("server", &self.config.cluster_url)
+            .finish_non_exhaustive()
     }
 }

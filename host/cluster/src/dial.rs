@@ -50,7 +50,10 @@ impl Dialer {
             Some(name) => Arc::new(FixedServerNameResolver::new(name)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        Self { https: HttpsConnector::new(tcp, tls, false, resolver), within }
+        Self {
+            https: HttpsConnector::new(tcp, tls, false, resolver),
+            within,
+        }
     }
 }
 

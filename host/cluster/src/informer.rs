@@ -160,7 +160,10 @@ impl Trouble {
             }
             None => {
                 self.since = Some((Instant::now(), fact.to_owned()));
-                warn!(what, "cannot follow {what}: {fact}{more}; what is known stays, and it is tried again");
+                warn!(
+                    what,
+                    "cannot follow {what}: {fact}{more}; what is known stays, and it is tried again"
+                );
             }
         }
     }
@@ -210,8 +213,19 @@ pub(crate) fn slim_metadata<'de, D: Deserializer<'de>>(from: D) -> Result<Object
         labels: Option<std::collections::BTreeMap<String, String>>,
         resource_version: Option<String>,
     }
-    let Slim { name, namespace, labels, resource_version } = Slim::deserialize(from)?;
-    Ok(ObjectMeta { name, namespace, labels, resource_version, ..ObjectMeta::default() })
+    let Slim {
+        name,
+        namespace,
+        labels,
+        resource_version,
+    } = Slim::deserialize(from)?;
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        labels,
+        resource_version,
+        ..ObjectMeta::default()
+    })
 }
 
 /// A poisoned lock holds a map that is whole: every change here is one call.

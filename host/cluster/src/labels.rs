@@ -24,7 +24,10 @@ pub(crate) struct Shelf {
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self { sets: HashSet::new(), tidy_at: SMALL }
+        Self {
+            sets: HashSet::new(),
+            tidy_at: SMALL,
+        }
     }
 }
 
@@ -55,7 +58,10 @@ mod tests {
     use super::*;
 
     fn set(app: usize) -> Labels {
-        Labels::from([("app".to_owned(), format!("app-{app}")), ("tier".to_owned(), "web".to_owned())])
+        Labels::from([
+            ("app".to_owned(), format!("app-{app}")),
+            ("tier".to_owned(), "web".to_owned()),
+        ])
     }
 
     #[test]

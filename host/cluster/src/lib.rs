@@ -22,7 +22,11 @@ mod material;
 pub mod nodes;
 pub mod pods;
 pub mod reviews;
+#[cfg(test)]
+mod scripted;
 pub mod trust;
+#[cfg(test)]
+mod weight;
 
 pub use client::{ClientError, Cluster, ClusterOptions, connect};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};

@@ -50,7 +50,12 @@ impl<T, E: std::error::Error> Followed<T, E> {
     ) -> Result<Self, E> {
         let sentinel = Sentinel::new(files);
         let value = ArcSwap::from_pointee(make()?);
-        Ok(Self { what, value, make: Box::new(make), watch: Mutex::new((sentinel, false)) })
+        Ok(Self {
+            what,
+            value,
+            make: Box::new(make),
+            watch: Mutex::new((sentinel, false)),
+        })
     }
 
     /// The value as the files have it, give or take a second; the last good one if they make none.
@@ -88,7 +93,10 @@ impl Sentinel {
             (path, stamp)
         };
         let files = files.into_iter().map(stamped).collect();
-        Self { files, looked: Instant::now() }
+        Self {
+            files,
+            looked: Instant::now(),
+        }
     }
 
     /// Whether it is time to look.
@@ -116,7 +124,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, io::Error> {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
-    Some(Stamp { modified: metadata.modified().ok(), length: metadata.len(), inode: inode(&metadata) })
+    Some(Stamp {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: inode(&metadata),
+    })
 }
 
 #[cfg(unix)]

@@ -66,7 +66,10 @@ impl Node {
     /// The first address of the first wanted type that the node has (metrics-server `utils/address_resolver.go`).
     #[must_use]
     pub fn address<'a>(&'a self, wanted: &[String]) -> Option<&'a str> {
-        wanted.iter().find_map(|kind| self.addresses.iter().find(|a| *a.kind == **kind)).map(|a| &*a.address)
+        wanted
+            .iter()
+            .find_map(|kind| self.addresses.iter().find(|a| *a.kind == **kind))
+            .map(|a| &*a.address)
     }
 }
 
@@ -98,7 +101,11 @@ impl NodeIndex {
     }
 
     fn empty() -> Arc<Self> {
-        Arc::new(Self { nodes: RwLock::default(), names: watch::Sender::new(Names::default()), synced: watch::Sender::new(false) })
+        Arc::new(Self {
+            nodes: RwLock::default(),
+            names: watch::Sender::new(Names::default()),
+            synced: watch::Sender::new(false),
+        })
     }
 
     fn publish_names(&self) {
@@ -115,7 +122,10 @@ impl NodeIndex {
 
 impl fmt::Debug for NodeIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NodeIndex").field("nodes", &read(&self.nodes).len()).field("synced", &self.synced()).finish()
+        f.debug_struct("NodeIndex")
+            .field("nodes", &read(&self.nodes).len())
+            .field("synced", &self.synced())
+            .finish()
     }
 }
 
@@ -141,13 +151,21 @@ pub fn follow(client: Client, selector: Option<&str>, cancel: CancellationToken)
     let index = NodeIndex::empty();
     let mut config = informer::config();
     config.label_selector = selector.filter(|text| !text.is_empty()).map(str::to_owned);
-    let keeper = Keeper { index: Arc::clone(&index), shelf: Shelf::default(), kinds: Vec::new(), next: HashMap::new() };
+    let keeper = Keeper {
+        index: Arc::clone(&index),
+        shelf: Shelf::default(),
+        kinds: Vec::new(),
+        next: HashMap::new(),
+    };
     let open = move || watcher(Api::<SlimNode>::all(client.clone()), config.clone());
     let task = tokio::spawn(informer::follow(NODES, open, keeper, cancel));
     (index, task)
 }
 
-const NODES: Subject = Subject { what: "nodes", rule: "apiGroups: [\"\"], resources: [nodes], verbs: [get, list, watch]" };
+const NODES: Subject = Subject {
+    what: "nodes",
+    rule: "apiGroups: [\"\"], resources: [nodes], verbs: [get, list, watch]",
+};
 
 /// A Node as it is read from the wire: fields that nobody uses are skipped unparsed.
 #[derive(Debug, Clone, Deserialize)]
@@ -215,14 +233,21 @@ impl Keeper {
                 .addresses
                 .unwrap_or_default()
                 .into_iter()
-                .map(|a| Address { kind: self.kind(a.kind), address: a.address.into() })
+                .map(|a| Address {
+                    kind: self.kind(a.kind),
+                    address: a.address.into(),
+                })
                 .collect(),
             kubelet_port: status
                 .daemon_endpoints
                 .and_then(|e| e.kubelet_endpoint)
                 .and_then(|e| u16::try_from(e.port).ok())
                 .filter(|port| *port != 0),
-            ready: status.conditions.unwrap_or_default().iter().any(|c| c.kind == "Ready" && c.status == "True"),
+            ready: status
+                .conditions
+                .unwrap_or_default()
+                .iter()
+                .any(|c| c.kind == "Ready" && c.status == "True"),
         }))
     }
 
@@ -299,4 +324,201 @@ impl Resource for SlimNode {
 
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{self, Server, event, list, status, status_json, until, watch};
+
+    fn node(name: &str, version: u32, addresses: &str, extra: &str) -> String {
+        format!(
+            r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}","labels":{{"zone":"a"}},"managedFields":[{{"manager":"x"}}]}},
+            "spec":{{"podCIDR":"10.0.0.0/24"}},
+            "status":{{"addresses":[{addresses}],"images":[{{"names":["big"]}}]{extra}}}}}"#
+        )
+        .replace('\n', " ")
+    }
+
+    fn address(kind: &str, address: &str) -> String {
+        format!(r#"{{"type":"{kind}","address":"{address}"}}"#)
+    }
+
+    #[test]
+    fn what_is_kept_of_a_node() {
+        let full = node(
+            "n1",
+            1,
+            &[address("InternalIP", "10.0.0.1"), address("Hostname", "n1")].join(","),
+            r#","conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True"}],
+               "daemonEndpoints":{"kubeletEndpoint":{"Port":10251}}"#,
+        );
+        let cases: [(&str, &str, Option<(usize, Option<u16>, bool)>); 6] = [
+            ("everything", &full, Some((2, Some(10251), true))),
+            ("nothing but a name", r#"{"metadata":{"name":"n1"}}"#, Some((0, None, false))),
+            (
+                "null status",
+                r#"{"metadata":{"name":"n1"},"status":null}"#,
+                Some((0, None, false)),
+            ),
+            (
+                "port 0 and not ready",
+                r#"{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":"Unknown"}],
+                    "daemonEndpoints":{"kubeletEndpoint":{"Port":0}}}}"#,
+                Some((0, None, false)),
+            ),
+            (
+                "a port that is none",
+                r#"{"metadata":{"name":"n1"},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":70000}},"addresses":null}}"#,
+                Some((0, None, false)),
+            ),
+            ("no name", r#"{"metadata":{}}"#, None),
+        ];
+        for (name, json, expected) in cases {
+            let mut keeper = Keeper {
+                index: NodeIndex::empty(),
+                shelf: Shelf::default(),
+                kinds: Vec::new(),
+                next: HashMap::new(),
+            };
+            let slim = serde_json::from_str::<SlimNode>(json).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(slim.metadata.managed_fields.is_none(), "{name}");
+            let kept = keeper.slim(slim).map(|n| (n.addresses.len(), n.kubelet_port, n.ready));
+            assert_eq!(kept, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_wanted_type_wins_and_the_first_address_of_it() {
+        let has = |all: &[(&str, &str)]| Node {
+            name: "n".into(),
+            labels: Arc::default(),
+            addresses: all
+                .iter()
+                .map(|(k, a)| Address {
+                    kind: (*k).into(),
+                    address: (*a).into(),
+                })
+                .collect(),
+            kubelet_port: None,
+            ready: true,
+        };
+        let both = [("InternalIP", "10.0.0.1"), ("InternalIP", "fd00::1"), ("Hostname", "n1")];
+        let cases: [(&str, &[(&str, &str)], &[&str], Option<&str>); 5] = [
+            (
+                "order of the wanted, not of the node",
+                &both,
+                &["Hostname", "InternalIP"],
+                Some("n1"),
+            ),
+            ("first of the type", &both, &["InternalIP"], Some("10.0.0.1")),
+            (
+                "falls through",
+                &both,
+                &["ExternalDNS", "ExternalIP", "InternalIP"],
+                Some("10.0.0.1"),
+            ),
+            ("none of the types", &both, &["ExternalIP"], None),
+            ("no addresses", &[], &["Hostname"], None),
+        ];
+        for (name, node, wanted, expected) in cases {
+            let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+            assert_eq!(has(node).address(&wanted), expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_events_a_cut_and_an_expired_watch() {
+        let one = |name: &str, version| node(name, version, &address("Hostname", name), "");
+        let (events, first) = watch();
+        let server = Server::start(vec![list("", "more", &[one("a", 1)]), list("5", "", &[one("b", 2)]), first]).await;
+        let cancel = CancellationToken::new();
+        let (index, task) = follow(server.client.clone(), Some("zone=a"), cancel.clone());
+        let mut names = index.names();
+        assert!(!index.synced());
+        until("first list", || index.synced()).await;
+        assert_eq!(names.borrow_and_update().iter().map(|n| &**n).collect::<Vec<_>>(), ["a", "b"]);
+
+        // A change of a node is no change of the set of names.
+        events
+            .send(event("MODIFIED", &node("a", 6, &address("Hostname", "other"), "")))
+            .unwrap();
+        until("changed address", || {
+            index.get("a").is_some_and(|n| &*n.addresses[0].address == "other")
+        })
+        .await;
+        assert!(!names.has_changed().unwrap());
+        events.send(event("ADDED", &one("c", 7))).unwrap();
+        events.send(event("DELETED", &one("b", 8))).unwrap();
+        until("c and not b", || index.get("c").is_some() && index.get("b").is_none()).await;
+        assert_eq!(names.borrow_and_update().iter().map(|n| &**n).collect::<Vec<_>>(), ["a", "c"]);
+
+        // The watch ends: it is resumed where it was, and nothing is forgotten.
+        drop(events);
+        let (events, second) = watch();
+        server.then(second);
+        until("resumed watch", || server.asked().len() == 4).await;
+        assert!(
+            server.asked()[3].uri.contains("resourceVersion=8"),
+            "{}",
+            server.asked()[3].uri
+        );
+        assert!(index.get("a").is_some() && index.synced());
+
+        // It has expired: the list that follows is all there is. Until it is in, the old state stays.
+        events.send(event("ERROR", &status_json(410, "Expired"))).unwrap();
+        until("new list", || server.asked().len() == 5).await;
+        assert!(index.get("c").is_some());
+        server.then(list("20", "", &[one("d", 9)]));
+        until("only d", || {
+            index.get("d").is_some() && index.get("a").is_none() && index.get("c").is_none()
+        })
+        .await;
+
+        let asked = server.asked();
+        assert!(asked[0].uri.starts_with("/api/v1/nodes?"), "{}", asked[0].uri);
+        assert!(
+            asked
+                .iter()
+                .all(|a| a.uri.contains("labelSelector=zone%3Da") || a.uri.contains("labelSelector=zone=a"))
+        );
+        assert!(asked[0].uri.contains("limit=500") && asked[1].uri.contains("continue=more"));
+        assert_eq!(asked[0].agent, "outrigger/test");
+        cancel.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn refusals_and_server_errors_do_not_end_it() {
+        let (_events, first) = watch();
+        let one = node("a", 1, &address("Hostname", "a"), "");
+        let server = Server::start(vec![
+            status(403, "Forbidden"),
+            status(500, "InternalError"),
+            list("1", "", &[one]),
+            first,
+        ])
+        .await;
+        let cancel = CancellationToken::new();
+        let (index, task) = follow(server.client.clone(), None, cancel.clone());
+        until("list after refusals", || index.synced()).await;
+        assert!(index.get("a").is_some());
+        assert!(!server.asked()[0].uri.contains("labelSelector"), "{}", server.asked()[0].uri);
+        cancel.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_it_while_nobody_answers() {
+        let server = Server::start(vec![]).await;
+        let cancel = CancellationToken::new();
+        let (index, task) = follow(server.client.clone(), None, cancel.clone());
+        scripted::until("asked", || !server.asked().is_empty()).await;
+        cancel.cancel();
+        tokio::time::timeout(std::time::Duration::from_secs(5), task)
+            .await
+            .expect("ends at once")
+            .unwrap();
+        assert!(!index.synced());
+    }
 }

@@ -71,13 +71,19 @@ impl PodIndex {
     }
 
     fn empty() -> Arc<Self> {
-        Arc::new(Self { pods: RwLock::default(), synced: watch::Sender::new(false) })
+        Arc::new(Self {
+            pods: RwLock::default(),
+            synced: watch::Sender::new(false),
+        })
     }
 }
 
 impl fmt::Debug for PodIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PodIndex").field("pods", &self.len()).field("synced", &self.synced()).finish()
+        f.debug_struct("PodIndex")
+            .field("pods", &self.len())
+            .field("synced", &self.synced())
+            .finish()
     }
 }
 
@@ -88,13 +94,20 @@ impl fmt::Debug for PodIndex {
 pub fn follow(client: Client, cancel: CancellationToken) -> (Arc<PodIndex>, JoinHandle<()>) {
     let index = PodIndex::empty();
     let config = informer::config().fields("status.phase=Running");
-    let keeper = Keeper { index: Arc::clone(&index), shelf: Shelf::default(), next: Pods::default() };
+    let keeper = Keeper {
+        index: Arc::clone(&index),
+        shelf: Shelf::default(),
+        next: Pods::default(),
+    };
     let open = move || watcher(Api::<SlimPod>::all(client.clone()), config.clone());
     let task = tokio::spawn(informer::follow(PODS, open, keeper, cancel));
     (index, task)
 }
 
-const PODS: Subject = Subject { what: "pods", rule: "apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]" };
+const PODS: Subject = Subject {
+    what: "pods",
+    rule: "apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]",
+};
 
 /// A pod's metadata as it is read from the wire.
 #[derive(Debug, Clone, Deserialize)]
@@ -159,13 +172,20 @@ impl Pods {
     fn insert(&mut self, namespace: String, name: String, labels: Arc<Labels>) {
         let new = match self.namespaces.get_mut(namespace.as_str()) {
             Some(names) => names.insert(name.into(), labels).is_none(),
-            None => self.namespaces.entry(namespace.into()).or_default().insert(name.into(), labels).is_none(),
+            None => self
+                .namespaces
+                .entry(namespace.into())
+                .or_default()
+                .insert(name.into(), labels)
+                .is_none(),
         };
         self.count += usize::from(new);
     }
 
     fn remove(&mut self, namespace: &str, name: &str) {
-        let Some(names) = self.namespaces.get_mut(namespace) else { return };
+        let Some(names) = self.namespaces.get_mut(namespace) else {
+            return;
+        };
         let gone = names.remove(name).is_some();
         if names.is_empty() {
             self.namespaces.remove(namespace);
@@ -205,5 +225,107 @@ impl Resource for SlimPod {
     }
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Server, event, list, until, watch};
+
+    fn pod(namespace: &str, name: &str, version: u32, app: &str) -> String {
+        format!(
+            r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{{"namespace":"{namespace}","name":"{name}","resourceVersion":"{version}","uid":"u","labels":{{"app":"{app}"}},"annotations":{{"a":"b"}},"managedFields":[{{"manager":"m","fieldsV1":{{"f:x":{{}}}}}}]}}}}"#
+        )
+    }
+
+    fn app(index: &PodIndex, namespace: &str, name: &str) -> Option<String> {
+        index.get(namespace, name).and_then(|labels| labels.get("app").cloned())
+    }
+
+    #[tokio::test]
+    async fn running_pods_are_followed_by_metadata_alone() {
+        let (events, first) = watch();
+        let server = Server::start(vec![
+            list("3", "", &[pod("x", "p", 1, "one"), pod("y", "p", 2, "one")]),
+            first,
+        ])
+        .await;
+        let cancel = CancellationToken::new();
+        let (index, task) = follow(server.client.clone(), cancel.clone());
+        until("first list", || index.synced()).await;
+        assert_eq!(index.len(), 2);
+        assert!(
+            Arc::ptr_eq(&index.get("x", "p").unwrap(), &index.get("y", "p").unwrap()),
+            "equal labels are shared"
+        );
+
+        events.send(event("MODIFIED", &pod("x", "p", 4, "two"))).unwrap();
+        until("new label", || app(&index, "x", "p").as_deref() == Some("two")).await;
+        assert_eq!(app(&index, "y", "p").as_deref(), Some("one"));
+        events.send(event("DELETED", &pod("y", "p", 5, "one"))).unwrap();
+        until("deleted", || index.get("y", "p").is_none()).await;
+        assert_eq!(index.len(), 1);
+        assert!(index.get("nowhere", "p").is_none());
+
+        let asked = server.asked();
+        assert!(asked[0].uri.starts_with("/api/v1/pods?"), "{}", asked[0].uri);
+        for a in &asked {
+            assert!(a.uri.contains("fieldSelector=status.phase%3DRunning"), "{}", a.uri);
+            assert!(a.accept.contains("as=PartialObjectMetadata"), "{}", a.accept);
+        }
+        cancel.cancel();
+        task.await.unwrap();
+    }
+
+    #[test]
+    fn counting_survives_repeats_and_strangers() {
+        let mut pods = Pods::default();
+        let labels = Arc::new(Labels::new());
+        for _ in 0..3 {
+            pods.insert("a".into(), "p".into(), Arc::clone(&labels));
+        }
+        pods.insert("b".into(), "p".into(), labels);
+        assert_eq!(pods.count, 2);
+        for (namespace, name, left) in [("a", "q", 2), ("c", "p", 2), ("a", "p", 1), ("a", "p", 1), ("b", "p", 0)] {
+            pods.remove(namespace, name);
+            assert_eq!(pods.count, left, "{namespace}/{name}");
+        }
+        assert!(pods.namespaces.is_empty(), "an empty namespace keeps no place");
+    }
+
+    /// Prints what a pod costs; fails if it costs much more than it did.
+    #[test]
+    fn bytes_per_pod() {
+        for (name, per_set, limit) in [("Deployments of 70", 70, 150), ("every pod its own labels", 1, 1500)] {
+            const PODS: usize = 70_000;
+            let before = crate::weight::held();
+            let index = PodIndex::empty();
+            let mut keeper = Keeper {
+                index: Arc::clone(&index),
+                shelf: Shelf::default(),
+                next: Pods::default(),
+            };
+            keeper.begin();
+            for n in 0..PODS {
+                let set = n / per_set;
+                let labels = (0..5)
+                    .map(|k| (format!("app.kubernetes.io/key-{k}"), format!("value-{set}")))
+                    .collect();
+                keeper.list(SlimPod {
+                    metadata: ObjectMeta {
+                        namespace: Some(format!("namespace-{}", n % 100)),
+                        name: Some(format!("deployment-{set}-5d4f8c7b9-{n:05}")),
+                        labels: Some(labels),
+                        ..ObjectMeta::default()
+                    },
+                });
+            }
+            keeper.commit();
+            let each = usize::try_from(crate::weight::held() - before).unwrap() / PODS;
+            println!("{name}: {each} bytes per pod");
+            assert_eq!(index.len(), PODS);
+            assert!(each < limit, "{name}: {each} bytes per pod");
+        }
     }
 }

@@ -112,6 +112,7 @@ pub enum ReviewError {
 #[derive(Clone)]
 pub struct Reviews {
     client: Client,
+    deadline: Duration,
 }
 
 // === impl Reviews ===
@@ -120,7 +121,10 @@ impl Reviews {
     /// Asks through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            deadline: DEADLINE,
+        }
     }
 
     /// One SubjectAccessReview.
@@ -148,7 +152,7 @@ impl Reviews {
     }
 
     async fn ask<T: DeserializeOwned>(&self, review: Review, spec: &(impl Serialize + Sync)) -> Result<Option<T>, ReviewError> {
-        tokio::time::timeout(DEADLINE, self.ask_patiently(review, spec))
+        tokio::time::timeout(self.deadline, self.ask_patiently(review, spec))
             .await
             .map_err(|_| ReviewError::Deadline { review: review.kind })?
     }
@@ -160,8 +164,12 @@ impl Reviews {
     ) -> Result<Option<T>, ReviewError> {
         let kind = review.kind;
         let failed = |source| ReviewError::Failed { review: kind, source };
-        let body = serde_json::to_vec(&Asked { api_version: review.api_version, kind, spec })
-            .map_err(|error| failed(kube::Error::SerdeError(error)))?;
+        let body = serde_json::to_vec(&Asked {
+            api_version: review.api_version,
+            kind,
+            spec,
+        })
+        .map_err(|error| failed(kube::Error::SerdeError(error)))?;
         let mut backoff = Backoff::new(FIRST_DELAY, 1.5, DEADLINE, 0.2);
         let mut step = 1;
         loop {
@@ -172,7 +180,10 @@ impl Reviews {
             match self.client.request::<Answered<T>>(request).await {
                 Ok(answer) => return Ok(answer.status),
                 Err(kube::Error::Api(status)) if status.code == 403 => {
-                    return Err(ReviewError::Denied { review: kind, source: kube::Error::Api(status) });
+                    return Err(ReviewError::Denied {
+                        review: kind,
+                        source: kube::Error::Api(status),
+                    });
                 }
                 Err(error) if step < STEPS && is_passing(&error) => {
                     debug!("{kind} failed, step {step} of {STEPS}: {}", chain(&error));
@@ -283,31 +294,48 @@ fn access_spec(question: &AccessQuestion) -> SubjectAccessReviewSpec {
                 subresource: some(&asked.subresource),
                 namespace: some(&asked.namespace),
                 name: some(&asked.name),
-                field_selector: some(&asked.field_selector)
-                    .map(|raw| FieldSelectorAttributes { raw_selector: Some(raw), requirements: None }),
-                label_selector: some(&asked.label_selector)
-                    .map(|raw| LabelSelectorAttributes { raw_selector: Some(raw), requirements: None }),
+                field_selector: some(&asked.field_selector).map(|raw| FieldSelectorAttributes {
+                    raw_selector: Some(raw),
+                    requirements: None,
+                }),
+                label_selector: some(&asked.label_selector).map(|raw| LabelSelectorAttributes {
+                    raw_selector: Some(raw),
+                    requirements: None,
+                }),
             });
         }
         Subject::Path { verb, path } => {
-            spec.non_resource_attributes = Some(NonResourceAttributes { verb: some(verb), path: some(path) });
+            spec.non_resource_attributes = Some(NonResourceAttributes {
+                verb: some(verb),
+                path: some(path),
+            });
         }
     }
     spec
 }
 
 fn judge_access(status: AccessStatus) -> AccessAnswer {
-    let unknown = status.unknown.iter().find(|(_, value)| !value.is_null()).map(|(key, _)| key.as_str());
+    let unknown = status
+        .unknown
+        .iter()
+        .find(|(_, value)| !value.is_null())
+        .map(|(key, _)| key.as_str());
     let refusal = if !status.allowed || status.denied {
         Some(status.reason.clone())
     } else if !status.evaluation_error.is_empty() {
-        Some(format!("the permission came with an evaluation error: {}", status.evaluation_error))
+        Some(format!(
+            "the permission came with an evaluation error: {}",
+            status.evaluation_error
+        ))
     } else {
         unknown.map(|key| format!("the permission came with {key}, which is not understood here"))
     };
     match refusal {
         Some(reason) => AccessAnswer { allowed: false, reason },
-        None => AccessAnswer { allowed: true, reason: status.reason },
+        None => AccessAnswer {
+            allowed: true,
+            reason: status.reason,
+        },
     }
 }
 
@@ -327,6 +355,214 @@ fn judge_token(status: TokenStatus, wanted: &[String]) -> Option<Identity> {
         name: user.username,
         uid: user.uid,
         groups: user.groups.unwrap_or_default(),
-        extra: user.extra.unwrap_or_default().into_iter().map(|(key, values)| (key.to_lowercase(), values)).collect(),
+        extra: user
+            .extra
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, values)| (key.to_lowercase(), values))
+            .collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Server, Step, status};
+
+    fn question() -> AccessQuestion {
+        AccessQuestion {
+            user: Identity {
+                name: "jane".into(),
+                uid: String::new(),
+                groups: vec!["dev".into()],
+                extra: BTreeMap::from([("scopes".into(), vec!["a".into(), "b".into()])]),
+            },
+            subject: Subject::Resource(ResourceQuestion {
+                verb: "list".into(),
+                group: "metrics.k8s.io".into(),
+                version: "v1".into(),
+                resource: "pods".into(),
+                namespace: "x".into(),
+                label_selector: "app=web".into(),
+                ..ResourceQuestion::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_asked() {
+        let path = AccessQuestion {
+            user: Identity::anonymous(),
+            subject: Subject::Path {
+                verb: "get".into(),
+                path: "/metrics".into(),
+            },
+        };
+        let cases = [
+            (
+                "resource",
+                question(),
+                r#"{"extra":{"scopes":["a","b"]},"groups":["dev"],"resourceAttributes":{"group":"metrics.k8s.io","labelSelector":{"rawSelector":"app=web"},"namespace":"x","resource":"pods","verb":"list","version":"v1"},"user":"jane"}"#,
+            ),
+            (
+                "path",
+                path,
+                r#"{"groups":["system:unauthenticated"],"nonResourceAttributes":{"path":"/metrics","verb":"get"},"user":"system:anonymous"}"#,
+            ),
+        ];
+        for (name, question, expected) in cases {
+            let mut said = serde_json::to_value(access_spec(&question)).unwrap();
+            said.sort_all_objects();
+            assert_eq!(said.to_string(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_yes_is_a_yes() {
+        let cases = [
+            ("yes", r#"{"allowed":true,"reason":"RBAC"}"#, true, "RBAC"),
+            (
+                "yes, explicitly not denied",
+                r#"{"allowed":true,"denied":false,"later":null}"#,
+                true,
+                "",
+            ),
+            ("no opinion", r#"{"allowed":false,"reason":"no rule"}"#, false, "no rule"),
+            ("denied", r#"{"allowed":false,"denied":true}"#, false, ""),
+            ("both at once", r#"{"allowed":true,"denied":true}"#, false, ""),
+            (
+                "evaluation error",
+                r#"{"allowed":true,"evaluationError":"oops"}"#,
+                false,
+                "evaluation error: oops",
+            ),
+            (
+                "conditional",
+                r#"{"allowed":true,"conditionSetChain":[{}]}"#,
+                false,
+                "conditionSetChain",
+            ),
+            ("empty", "{}", false, ""),
+        ];
+        for (name, json, allowed, reason) in cases {
+            let answer = judge_access(serde_json::from_str(json).unwrap());
+            assert_eq!(answer.allowed, allowed, "{name}");
+            assert!(answer.reason.contains(reason), "{name}: {}", answer.reason);
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        let cases: [(&str, &str, &[&str], Option<&str>); 8] = [
+            (
+                "known",
+                r#"{"authenticated":true,"user":{"username":"jane"}}"#,
+                &[],
+                Some("jane"),
+            ),
+            ("unknown", r#"{"authenticated":false,"error":"expired"}"#, &[], None),
+            (
+                "an error beside a yes",
+                r#"{"authenticated":true,"user":{"username":"jane"},"error":"hm"}"#,
+                &[],
+                None,
+            ),
+            ("no user", r#"{"authenticated":true}"#, &[], None),
+            ("nameless", r#"{"authenticated":true,"user":{"uid":"1"}}"#, &[], None),
+            (
+                "our audience",
+                r#"{"authenticated":true,"user":{"username":"j"},"audiences":["a","b"]}"#,
+                &["b"],
+                Some("j"),
+            ),
+            (
+                "another audience",
+                r#"{"authenticated":true,"user":{"username":"j"},"audiences":["a"]}"#,
+                &["b"],
+                None,
+            ),
+            (
+                "audiences unheard",
+                r#"{"authenticated":true,"user":{"username":"j"}}"#,
+                &["b"],
+                None,
+            ),
+        ];
+        for (name, json, audiences, expected) in cases {
+            let audiences: Vec<String> = audiences.iter().map(ToString::to_string).collect();
+            let got = judge_token(serde_json::from_str(json).unwrap(), &audiences);
+            assert_eq!(got.as_ref().map(|i| i.name.as_str()), expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn passing_failures_are_asked_again_and_lasting_ones_are_not() {
+        let yes = || {
+            Step::Say(
+                201,
+                r#"{"kind":"SubjectAccessReview","spec":{},"status":{"allowed":true}}"#.into(),
+            )
+        };
+        let server = Server::start(vec![
+            status(500, "InternalError"),
+            status(429, "TooManyRequests"),
+            yes(),
+            status(403, "Forbidden"),
+        ])
+        .await;
+        let reviews = Reviews::new(server.client.clone());
+        assert!(reviews.review_access(&question()).await.unwrap().allowed);
+        assert_eq!(server.asked().len(), 3);
+        let denied = reviews.review_access(&question()).await.unwrap_err();
+        assert!(denied.to_string().contains("system:auth-delegator"), "{denied}");
+        let asked = server.asked();
+        assert_eq!(asked.len(), 4, "a refusal is final");
+        assert_eq!((asked[0].method.as_str(), asked[0].uri.as_str()), ("POST", ACCESS.path));
+        assert!(
+            asked[0]
+                .body
+                .starts_with(r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"#)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_crosses_and_comes_back_as_a_caller() {
+        let server = Server::start(vec![Step::Say(
+            201,
+            r#"{"status":{"authenticated":true,"audiences":["me"],"user":{"username":"sa","uid":"7","groups":["g"],"extra":{"K/Pod":["p"]}}}}"#.into(),
+        )])
+        .await;
+        let got = Reviews::new(server.client.clone())
+            .review_token("secret", &["me".into()])
+            .await
+            .unwrap()
+            .unwrap();
+        let extra = BTreeMap::from([("k/pod".to_owned(), vec!["p".to_owned()])]);
+        assert_eq!(
+            got,
+            Identity {
+                name: "sa".into(),
+                uid: "7".into(),
+                groups: vec!["g".into()],
+                extra
+            }
+        );
+        assert!(
+            server.asked()[0].body.contains(r#""token":"secret""#) && server.asked()[0].body.contains(r#""audiences":["me"]"#)
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_than_the_deadline() {
+        // A client whose answers never come.
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, tower::BoxError>>()
+        });
+        let reviews = Reviews {
+            client: Client::new(silent, "default"),
+            deadline: Duration::from_millis(50),
+        };
+        let error = reviews.review_token("t", &[]).await.unwrap_err();
+        assert!(matches!(error, ReviewError::Deadline { .. }), "{error}");
+    }
 }

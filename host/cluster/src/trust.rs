@@ -114,7 +114,9 @@ impl RequestHeaderTrust {
 /// (`--authentication-tolerate-lookup-failure`).
 pub async fn read(client: &Client) -> Result<Option<RequestHeaderTrust>, TrustError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-    let answer = tokio::time::timeout(READ_DEADLINE, api.get_opt(NAME)).await.map_err(|_| TrustError::Deadline)?;
+    let answer = tokio::time::timeout(READ_DEADLINE, api.get_opt(NAME))
+        .await
+        .map_err(|_| TrustError::Deadline)?;
     match answer {
         Ok(map) => map.as_ref().map(RequestHeaderTrust::of).transpose(),
         Err(kube::Error::Api(status)) if status.code == 403 => Err(TrustError::Denied(kube::Error::Api(status))),
@@ -135,7 +137,10 @@ pub fn follow(
     config.field_selector = Some(format!("metadata.name={NAME}"));
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let open = move || watcher(api.clone(), config.clone());
-    let keeper = Keeper { now: Arc::clone(&now), listed: false };
+    let keeper = Keeper {
+        now: Arc::clone(&now),
+        listed: false,
+    };
     let task = tokio::spawn(async move {
         tokio::select! {
             () = informer::follow(TRUST, open, keeper, cancel) => {}
@@ -226,7 +231,9 @@ fn list<'a>(key: &'static str, get: &impl Fn(&str) -> Option<&'a str>) -> Result
 }
 
 fn certificates<'a>(key: &'static str, get: &impl Fn(&str) -> Option<&'a str>) -> Result<Option<String>, TrustError> {
-    let Some(pem) = get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(pem) = get(key).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
     let mut count = 0;
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         certificate.map_err(|_| TrustError::NoCertificate { key })?;
@@ -236,4 +243,156 @@ fn certificates<'a>(key: &'static str, get: &impl Fn(&str) -> Option<&'a str>) -
         return Err(TrustError::NoCertificate { key });
     }
     Ok(Some(pem.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::scripted::{Server, event, list as list_step, status, until, watch};
+
+    fn ca(name: &str) -> String {
+        let mut parameters = rcgen::CertificateParams::new(vec![]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    fn parse(data: &[(&str, &str)]) -> Result<RequestHeaderTrust, TrustError> {
+        let data: BTreeMap<&str, &str> = data.iter().copied().collect();
+        RequestHeaderTrust::parse(|key| data.get(key).copied())
+    }
+
+    #[test]
+    fn whole_and_partial_config_maps() {
+        let (client, proxy) = (ca("client"), ca("front-proxy"));
+        let whole = parse(&[
+            ("client-ca-file", &client),
+            ("requestheader-client-ca-file", &proxy),
+            ("requestheader-allowed-names", r#"["front-proxy-client"]"#),
+            ("requestheader-username-headers", r#"["X-Remote-User"]"#),
+            ("requestheader-uid-headers", r#"["X-Remote-Uid"]"#),
+            ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
+            ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
+            ("a-later-key", "ignored"),
+        ])
+        .unwrap();
+        assert_eq!(
+            whole,
+            RequestHeaderTrust {
+                client_ca_pem: Some(client.clone()),
+                requestheader_client_ca_pem: Some(proxy.clone()),
+                allowed_names: vec!["front-proxy-client".into()],
+                username_headers: vec!["X-Remote-User".into()],
+                uid_headers: vec!["X-Remote-Uid".into()],
+                group_headers: vec!["X-Remote-Group".into()],
+                extra_headers_prefix: vec!["X-Remote-Extra-".into()],
+            }
+        );
+        let nothing = RequestHeaderTrust::default();
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<RequestHeaderTrust, &'a str>);
+        let cases: [Case<'_>; 9] = [
+            ("no data", &[], Ok(nothing.clone())),
+            (
+                "empty values",
+                &[("client-ca-file", ""), ("requestheader-allowed-names", "")],
+                Ok(nothing.clone()),
+            ),
+            ("any name", &[("requestheader-allowed-names", "[]")], Ok(nothing.clone())),
+            ("null names", &[("requestheader-allowed-names", "null")], Ok(nothing.clone())),
+            (
+                "client CA alone",
+                &[("client-ca-file", &client)],
+                Ok(RequestHeaderTrust {
+                    client_ca_pem: Some(client.clone()),
+                    ..nothing.clone()
+                }),
+            ),
+            (
+                "names that are no list",
+                &[("requestheader-allowed-names", "front-proxy-client")],
+                Err("requestheader-allowed-names"),
+            ),
+            (
+                "names that are no strings",
+                &[("requestheader-group-headers", "[1]")],
+                Err("requestheader-group-headers"),
+            ),
+            ("a CA that is no PEM", &[("client-ca-file", "MIIB")], Err("client-ca-file")),
+            (
+                "a CA that breaks off",
+                &[(
+                    "requestheader-client-ca-file",
+                    "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+                )],
+                Err("requestheader-client-ca-file"),
+            ),
+        ];
+        for (name, data, expected) in cases {
+            match (parse(data), expected) {
+                (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{name}"),
+                (Err(error), Err(key)) => assert!(error.to_string().contains(key), "{name}: {error}"),
+                (got, expected) => panic!("{name}: {got:?}, expected {expected:?}"),
+            }
+        }
+    }
+
+    fn map(version: u32, name: &str, allowed: &str) -> String {
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": NAMESPACE, "resourceVersion": version.to_string()},
+            "data": {"requestheader-allowed-names": allowed},
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn the_first_read_tells_absent_from_denied() {
+        let server = Server::start(vec![
+            status(404, "NotFound"),
+            status(403, "Forbidden"),
+            crate::scripted::Step::Say(200, map(1, NAME, r#"["a"]"#)),
+        ])
+        .await;
+        assert_eq!(read(&server.client).await.unwrap(), None);
+        let denied = read(&server.client).await.unwrap_err();
+        assert!(
+            matches!(denied, TrustError::Denied(_)) && denied.to_string().contains("RoleBinding"),
+            "{denied}"
+        );
+        assert_eq!(read(&server.client).await.unwrap().unwrap().allowed_names, ["a"]);
+        assert_eq!(
+            server.asked()[0].uri,
+            "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+        );
+    }
+
+    #[tokio::test]
+    async fn changes_count_and_mishaps_do_not() {
+        let (events, first) = watch();
+        let server = Server::start(vec![list_step("2", "", &[map(1, NAME, r#"["a"]"#)]), first]).await;
+        let cancel = CancellationToken::new();
+        let (trust, task) = follow(server.client.clone(), RequestHeaderTrust::default(), cancel.clone());
+        let names = || trust.borrow().allowed_names.clone();
+        until("list", || names() == ["a"]).await;
+        events.send(event("MODIFIED", &map(3, NAME, r#"["b"]"#))).unwrap();
+        until("change", || names() == ["b"]).await;
+        // Malformed, somebody else's, deleted: the last good one stays.
+        events.send(event("MODIFIED", &map(4, NAME, "nonsense"))).unwrap();
+        events.send(event("ADDED", &map(5, "another", r#"["evil"]"#))).unwrap();
+        events.send(event("DELETED", &map(6, NAME, r#"["b"]"#))).unwrap();
+        events.send(event("ADDED", &map(7, NAME, r#"["c"]"#))).unwrap();
+        let mut seen = trust.clone();
+        seen.borrow_and_update();
+        tokio::time::timeout(Duration::from_secs(5), seen.wait_for(|t| t.allowed_names == ["c"]))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(server.asked().iter().all(|a| {
+            a.uri
+                .contains("fieldSelector=metadata.name%3Dextension-apiserver-authentication")
+        }));
+        cancel.cancel();
+        task.await.unwrap();
+    }
 }

@@ -99,14 +99,25 @@ impl KubeletAccess {
     /// Settings that cannot work; each says what to do.
     pub fn from_config(config: &Config, options: &KubeletOptions) -> Result<Self, AccessError> {
         if options.completely_insecure {
-            return Ok(Self { plain: true, ..Self::default() });
+            return Ok(Self {
+                plain: true,
+                ..Self::default()
+            });
         }
         let user = &config.auth_info;
         let identity = match (&options.client_certificate, &options.client_key) {
             (Some(certificate), Some(key)) => Some((Pem::File(certificate.clone()), Pem::File(key.clone()))),
             _ => {
-                let certificate = pem(CERTIFICATE, user.client_certificate_data.as_deref(), user.client_certificate.as_deref())?;
-                let key = pem(KEY, user.client_key_data.as_ref().map(|key| key.expose_secret()), user.client_key.as_deref())?;
+                let certificate = pem(
+                    CERTIFICATE,
+                    user.client_certificate_data.as_deref(),
+                    user.client_certificate.as_deref(),
+                )?;
+                let key = pem(
+                    KEY,
+                    user.client_key_data.as_ref().map(|key| key.expose_secret()),
+                    user.client_key.as_deref(),
+                )?;
                 certificate.zip(key)
             }
         };
@@ -118,7 +129,12 @@ impl KubeletAccess {
         if identity.is_none() && token.is_none() && (user.exec.is_some() || user.auth_provider.is_some()) {
             return Err(AccessError::Program);
         }
-        Ok(Self { authority: Self::authority(config, options)?, identity, token, plain: false })
+        Ok(Self {
+            authority: Self::authority(config, options)?,
+            identity,
+            token,
+            plain: false,
+        })
     }
 
     fn authority(config: &Config, options: &KubeletOptions) -> Result<Option<Authority>, AccessError> {
@@ -166,7 +182,10 @@ impl KubeletAccess {
         };
         let token = text.trim();
         if token.is_empty() {
-            return Err(AccessError::Content { what: WHAT, why: "it is empty".into() });
+            return Err(AccessError::Content {
+                what: WHAT,
+                why: "it is empty".into(),
+            });
         }
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| content(WHAT, &error))?;
         // Keeps it out of hyper's and h2's logs and out of header compression tables.
@@ -182,7 +201,9 @@ impl KubeletAccess {
             .map_err(|error| content("TLS", &error))?;
         let builder = match &self.authority {
             Some(authority) => builder.with_root_certificates(roots(authority)?),
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+            None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
         };
         match &self.identity {
             None => Ok(builder.with_no_client_auth()),
@@ -191,7 +212,9 @@ impl KubeletAccess {
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|error| content(CERTIFICATE, &error))?;
                 let key = PrivateKeyDer::from_pem_slice(&text(KEY, key)?).map_err(|error| content(KEY, &error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| content(CERTIFICATE, &error))
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| content(CERTIFICATE, &error))
             }
         }
     }
@@ -218,17 +241,24 @@ fn roots(authority: &Authority) -> Result<RootCertStore, AccessError> {
     match authority {
         Authority::Der(all) => {
             for der in all {
-                store.add(CertificateDer::from(der.clone())).map_err(|error| content(CA, &error))?;
+                store
+                    .add(CertificateDer::from(der.clone()))
+                    .map_err(|error| content(CA, &error))?;
             }
         }
         Authority::File(path) => {
             for certificate in CertificateDer::pem_slice_iter(&read(CA, path)?) {
-                store.add(certificate.map_err(|error| content(CA, &error))?).map_err(|error| content(CA, &error))?;
+                store
+                    .add(certificate.map_err(|error| content(CA, &error))?)
+                    .map_err(|error| content(CA, &error))?;
             }
         }
     }
     if store.is_empty() {
-        return Err(AccessError::Content { what: CA, why: "it holds no certificate".into() });
+        return Err(AccessError::Content {
+            what: CA,
+            why: "it holds no certificate".into(),
+        });
     }
     Ok(store)
 }
@@ -238,7 +268,9 @@ fn pem(what: &'static str, data: Option<&str>, file: Option<&str>) -> Result<Opt
     use base64::Engine as _;
     match (data, file) {
         (Some(data), _) => {
-            let text = base64::engine::general_purpose::STANDARD.decode(data.trim()).map_err(|error| content(what, &error))?;
+            let text = base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .map_err(|error| content(what, &error))?;
             Ok(Some(Pem::Text(text)))
         }
         (None, Some(file)) => Ok(Some(Pem::File(file.into()))),
@@ -258,7 +290,10 @@ fn read(what: &'static str, path: &std::path::Path) -> Result<Vec<u8>, AccessErr
 }
 
 fn content(what: &'static str, error: &dyn fmt::Display) -> AccessError {
-    AccessError::Content { what, why: error.to_string() }
+    AccessError::Content {
+        what,
+        why: error.to_string(),
+    }
 }
 
 /// `--kubelet-insecure-tls`: any certificate will do, as long as its holder has the key.

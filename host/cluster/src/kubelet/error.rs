@@ -200,24 +200,43 @@ impl KubeletError {
             return Self::of_tls(node, host, at, tls.clone());
         }
         if error.is_connect() || find::<DialTimeout>(&error).is_some() {
-            return Self::Unreachable { node, at: at.to_owned(), source: error.into() };
+            return Self::Unreachable {
+                node,
+                at: at.to_owned(),
+                source: error.into(),
+            };
         }
-        Self::Broken { node, source: error.into() }
+        Self::Broken {
+            node,
+            source: error.into(),
+        }
     }
 
     fn of_tls(node: String, host: &str, at: &str, source: rustls::Error) -> Self {
         use CertificateError as C;
         let rustls::Error::InvalidCertificate(certificate) = &source else {
-            return Self::Tls { node, at: at.to_owned(), source };
+            return Self::Tls {
+                node,
+                at: at.to_owned(),
+                source,
+            };
         };
         match certificate {
-            C::NotValidForName => Self::CertificateName { node, host: host.to_owned(), presented: String::new() },
+            C::NotValidForName => Self::CertificateName {
+                node,
+                host: host.to_owned(),
+                presented: String::new(),
+            },
             C::NotValidForNameContext { presented, .. } => {
                 let presented = match presented.as_slice() {
                     [] => "; it names nobody (no subject alternative name)".to_owned(),
                     names => format!("; it is for {}", names.join(", ")),
                 };
-                Self::CertificateName { node, host: host.to_owned(), presented }
+                Self::CertificateName {
+                    node,
+                    host: host.to_owned(),
+                    presented,
+                }
             }
             C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => {
                 Self::CertificateTime { node, source }

@@ -16,6 +16,8 @@
 mod access;
 mod error;
 mod options;
+#[cfg(test)]
+mod tests;
 
 pub use access::{AccessError, Authority, KubeletAccess, Pem, Token};
 pub use error::KubeletError;
@@ -88,17 +90,34 @@ impl KubeletClient {
         nodes: Arc<dyn NodeLookup>,
         observer: Arc<dyn KubeletObserver>,
     ) -> Result<Self, AccessError> {
-        let agent = HeaderValue::from_str(&format!("outrigger/{version}"))
-            .map_err(|error| AccessError::Content { what: "the user agent", why: error.to_string() })?;
+        let agent = HeaderValue::from_str(&format!("outrigger/{version}")).map_err(|error| AccessError::Content {
+            what: "the user agent",
+            why: error.to_string(),
+        })?;
         let access = Arc::new(access);
         let (for_tls, for_token) = (Arc::clone(&access), Arc::clone(&access));
         let timeout = options.request_timeout;
-        let http = Followed::new("TLS files for kubelets", access.tls_files(), move || Ok(http(for_tls.tls()?, timeout)))?;
+        let http = Followed::new("TLS files for kubelets", access.tls_files(), move || {
+            Ok(http(for_tls.tls()?, timeout))
+        })?;
         let authorization = Followed::new("the token for kubelets", access.token_file(), move || {
-            if for_token.plain { Ok(None) } else { for_token.authorization() }
+            if for_token.plain {
+                Ok(None)
+            } else {
+                for_token.authorization()
+            }
         })?;
         let turns = Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS));
-        Ok(Self { plain: access.plain, options, agent, nodes, observer, turns, http, authorization })
+        Ok(Self {
+            plain: access.plain,
+            options,
+            agent,
+            nodes,
+            observer,
+            turns,
+            http,
+            authorization,
+        })
     }
 
     /// The bytes of a node's `/stats/summary`, with CPU and memory alone if so wished (half the bytes). The answer is there
@@ -107,7 +126,10 @@ impl KubeletClient {
     /// # Errors
     /// One fact each; asking again is safe. Dropping the future ends the request.
     pub async fn summary(&self, node: &str, only_cpu_and_memory: bool, deadline: Instant) -> Result<Bytes, KubeletError> {
-        let facts = self.nodes.node(node).ok_or_else(|| KubeletError::NoSuchNode { node: node.to_owned() })?;
+        let facts = self
+            .nodes
+            .node(node)
+            .ok_or_else(|| KubeletError::NoSuchNode { node: node.to_owned() })?;
         let target = match Target::of(&facts, &self.options, self.plain, only_cpu_and_memory) {
             Ok(target) => target,
             Err(error) => {
@@ -119,13 +141,19 @@ impl KubeletClient {
         // The semaphore is never closed, so a missing permit means the deadline.
         let Ok(Ok(_turn)) = timeout_at(deadline, self.turns.acquire()).await else {
             self.observer.request(node, Duration::ZERO, false);
-            return Err(KubeletError::Busy { node: node.to_owned(), after: asked.elapsed() });
+            return Err(KubeletError::Busy {
+                node: node.to_owned(),
+                after: asked.elapsed(),
+            });
         };
         let start = Instant::now();
         let until = deadline.min(start + self.options.request_timeout);
         let answer = match timeout_at(until, self.ask(node, target)).await {
             Ok(answer) => answer,
-            Err(_) => Err(KubeletError::Timeout { node: node.to_owned(), after: start.elapsed() }),
+            Err(_) => Err(KubeletError::Timeout {
+                node: node.to_owned(),
+                after: start.elapsed(),
+            }),
         };
         // A node that went meanwhile has been forgotten; its series must not come back.
         if self.nodes.node(node).is_some() {
@@ -137,7 +165,9 @@ impl KubeletClient {
     async fn ask(&self, node: &str, target: Target) -> Result<Bytes, KubeletError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = target.uri;
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(USER_AGENT, self.agent.clone());
         if let Some(authorization) = self.authorization.get().as_ref() {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
@@ -156,16 +186,25 @@ impl KubeletClient {
         let said = async { error::said(&read_some(body).await) };
         Err(match head.status {
             StatusCode::UNAUTHORIZED => KubeletError::Unauthorized { node: node_name },
-            StatusCode::FORBIDDEN => KubeletError::Forbidden { node: node_name, said: said.await },
+            StatusCode::FORBIDDEN => KubeletError::Forbidden {
+                node: node_name,
+                said: said.await,
+            },
             status if status.is_redirection() => KubeletError::Redirect { node: node_name, status },
-            status => KubeletError::Status { node: node_name, status, said: said.await },
+            status => KubeletError::Status {
+                node: node_name,
+                status,
+                said: said.await,
+            },
         })
     }
 }
 
 impl std::fmt::Debug for KubeletClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KubeletClient").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("KubeletClient")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,8 +266,14 @@ impl Target {
                 has: if has.is_empty() { "none".to_owned() } else { has.join(",") },
             });
         };
-        let bad = || KubeletError::BadAddress { node: node.name.to_string(), address: host.to_owned() };
-        let port = node.kubelet_port.filter(|_| options.use_node_status_port).unwrap_or(options.port);
+        let bad = || KubeletError::BadAddress {
+            node: node.name.to_string(),
+            address: host.to_owned(),
+        };
+        let port = node
+            .kubelet_port
+            .filter(|_| options.use_node_status_port)
+            .unwrap_or(options.port);
         let at = match host.parse::<IpAddr>() {
             Ok(IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
             Ok(IpAddr::V4(ip)) => format!("{ip}:{port}"),
@@ -236,27 +281,48 @@ impl Target {
             Err(_) if is_host_name(host) => format!("{host}:{port}"),
             Err(_) => return Err(bad()),
         };
-        let query = if only_cpu_and_memory { "?only_cpu_and_memory=true" } else { "" };
+        let query = if only_cpu_and_memory {
+            "?only_cpu_and_memory=true"
+        } else {
+            ""
+        };
         let scheme = if plain { "http" } else { "https" };
         let uri = format!("{scheme}://{at}/stats/summary{query}").parse().map_err(|_| bad())?;
-        Ok(Self { uri, host: host.to_owned(), at })
+        Ok(Self {
+            uri,
+            host: host.to_owned(),
+            at,
+        })
     }
 }
 
 fn is_host_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    !text.is_empty()
+        && text.len() <= 253
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 /// Reads a body, but no more than `limit` bytes of it.
 async fn read(node: &str, headers: &HeaderMap, mut body: Incoming, limit: usize) -> Result<Bytes, KubeletError> {
-    let too_large = || KubeletError::TooLarge { node: node.to_owned(), limit };
-    let told: Option<usize> = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let too_large = || KubeletError::TooLarge {
+        node: node.to_owned(),
+        limit,
+    };
+    let told: Option<usize> = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
     if told.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|source| KubeletError::Broken { node: node.to_owned(), source: source.into() })?;
+        let frame = frame.map_err(|source| KubeletError::Broken {
+            node: node.to_owned(),
+            source: source.into(),
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > limit - whole.len() {
             return Err(too_large());

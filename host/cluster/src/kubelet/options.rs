@@ -59,7 +59,9 @@ impl Default for KubeletOptions {
         Self {
             port: 10250,
             use_node_status_port: false,
-            preferred_address_types: ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"].map(Into::into).into(),
+            preferred_address_types: ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"]
+                .map(Into::into)
+                .into(),
             request_timeout: Duration::from_secs(10),
             insecure_tls: false,
             certificate_authority: None,
@@ -82,8 +84,11 @@ impl KubeletOptions {
         const CERT: &str = "--kubelet-client-certificate";
         const INSECURE: &str = "--kubelet-insecure-tls";
         const COMPLETELY: &str = "--deprecated-kubelet-completely-insecure";
-        let (ca, key, cert) =
-            (self.certificate_authority.is_some(), self.client_key.is_some(), self.client_certificate.is_some());
+        let (ca, key, cert) = (
+            self.certificate_authority.is_some(),
+            self.client_key.is_some(),
+            self.client_certificate.is_some(),
+        );
         let completely = self.completely_insecure;
         let checks = [
             (ca && self.insecure_tls, OptionsError::Both(CA, INSECURE)),
@@ -96,7 +101,11 @@ impl KubeletOptions {
             (self.max_response_bytes == 0, OptionsError::ResponseBytes),
             (self.max_in_flight == 0, OptionsError::InFlight),
         ];
-        checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, error)| error).collect()
+        checks
+            .into_iter()
+            .filter(|(wrong, _)| *wrong)
+            .map(|(_, error)| error)
+            .collect()
     }
 }
 
@@ -166,7 +175,11 @@ mod tests {
                 },
                 &["cannot use both --kubelet-certificate-authority and --deprecated-kubelet-completely-insecure"],
             ),
-            ("no time", |o| o.request_timeout = Duration::ZERO, &["kubelet-request-timeout should be positive"]),
+            (
+                "no time",
+                |o| o.request_timeout = Duration::ZERO,
+                &["kubelet-request-timeout should be positive"],
+            ),
         ];
         for (name, change, expected) in cases {
             let mut options = KubeletOptions::default();
