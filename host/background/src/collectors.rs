@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use outrigger_api::manifest::{Collector, Each, Resource};
+use outrigger_api::manifest::{Collector, Each};
 use outrigger_catalog::{Catalog, Guest, Snapshot};
 use outrigger_sandbox::{CallError, Collected, GuestRow};
 use outrigger_storage::{Key, Row};
@@ -64,7 +64,11 @@ const SWEEP: Duration = Duration::from_secs(30);
 
 impl Default for Options {
     fn default() -> Self {
-        Self { interval: None, concurrency: 64, deadline: Duration::from_secs(30) }
+        Self {
+            interval: None,
+            concurrency: 64,
+            deadline: Duration::from_secs(30),
+        }
     }
 }
 
@@ -94,10 +98,16 @@ impl Collectors {
     pub fn timely(&self) -> Result<(), String> {
         let longest = *self.longest.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = self.newest.load(Ordering::Relaxed);
-        let Some(interval) = longest.filter(|_| newest != 0) else { return Ok(()) };
+        let Some(interval) = longest.filter(|_| newest != 0) else {
+            return Ok(());
+        };
         let ago = self.started.elapsed().saturating_sub(Duration::from_millis(newest));
         if ago > interval.mul_f64(1.5) + Duration::from_secs(4) {
-            return Err(format!("the newest tick started {} s ago, the interval is {} s", ago.as_secs(), interval.as_secs()));
+            return Err(format!(
+                "the newest tick started {} s ago, the interval is {} s",
+                ago.as_secs(),
+                interval.as_secs()
+            ));
         }
         Ok(())
     }
@@ -152,7 +162,11 @@ impl Collectors {
                 let interval = self.interval(spec);
                 let collector: Arc<str> = spec.name.as_str().into();
                 for target in targets {
-                    let job = Job { plugin: plugin.clone(), collector: collector.clone(), target: target.clone() };
+                    let job = Job {
+                        plugin: plugin.clone(),
+                        collector: collector.clone(),
+                        target: target.clone(),
+                    };
                     wanted.insert(job, schedule::phase(target, targets.len(), interval));
                     longest = longest.max(Some(interval));
                 }
@@ -198,7 +212,10 @@ impl Collectors {
             let now = self.started.elapsed();
             let skipped = now.saturating_sub(due).as_nanos() / interval.as_nanos().max(1);
             if skipped > 0 {
-                self.metrics.skipped.get_or_create(&job.of()).inc_by(u64::try_from(skipped).unwrap_or(u64::MAX));
+                self.metrics
+                    .skipped
+                    .get_or_create(&job.of())
+                    .inc_by(u64::try_from(skipped).unwrap_or(u64::MAX));
             }
             due = schedule::next(due, now, interval);
         }
@@ -216,12 +233,18 @@ impl Collectors {
         let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.newest.fetch_max(since.saturating_add(1), Ordering::Relaxed);
         if cell.schema != spec.state_schema && !cell.bytes.is_empty() {
-            cell.bytes = guest.migrate(&job.collector, cell.schema, &cell.bytes).await.unwrap_or_default();
+            cell.bytes = guest
+                .migrate(&job.collector, cell.schema, &cell.bytes)
+                .await
+                .unwrap_or_default();
         }
         cell.schema = spec.state_schema;
         let deadline = self.options.deadline.min(interval);
         let result = guest.collect(&job.collector, &job.target, &cell.bytes, deadline).await;
-        self.metrics.duration.get_or_create(&job.of()).observe(begun.elapsed().as_secs_f64());
+        self.metrics
+            .duration
+            .get_or_create(&job.of())
+            .observe(begun.elapsed().as_secs_f64());
         let outcome = match &result {
             Ok(_) => "success",
             Err(CallError::Refused { .. }) => "refused",
@@ -251,35 +274,31 @@ impl Collectors {
         if find(&snapshot, job).is_none_or(|(now, _)| now.digest() != guest.digest()) {
             return collected.state;
         }
-        for complaint in &collected.complaints {
-            tracing::warn!(plugin = %job.plugin, collector = %job.collector, target = %job.target, "row left out: {complaint}");
-        }
-        let bad = u64::try_from(collected.complaints.len()).unwrap_or(u64::MAX);
+        // The sandbox has logged what is wrong with them, under the plugin's name.
+        let bad = u64::try_from(collected.complaints.count).unwrap_or(u64::MAX);
         self.metrics.complaints.get_or_create(&job.of()).inc_by(bad);
         let keep = match spec.keep_seconds {
             0 => interval.saturating_mul(4),
             seconds => Duration::from_secs(seconds.into()).max(interval.saturating_mul(2)),
         };
         let at = SystemTime::now();
-        let mut rows: HashMap<String, Vec<Row>> = HashMap::new();
+        let mut rows: HashMap<Arc<str>, Vec<Row>> = HashMap::new();
         for row in collected.rows {
             rows.entry(row.resource.clone()).or_default().push(kept(row));
         }
         for resource in guest.manifest().resources.iter().filter(|r| spec.fills.contains(&r.plural)) {
-            if let Some(table) = table(&snapshot, job, resource) {
-                table.publish(source, rows.remove(&resource.plural).unwrap_or_default(), at, keep);
+            if let Some(table) = snapshot.table(&job.plugin, &resource.group, &resource.plural) {
+                table.publish(source, rows.remove(&*resource.plural).unwrap_or_default(), at, keep);
             }
         }
         collected.state
     }
 
     fn interval(&self, spec: &Collector) -> Duration {
-        self.options.interval.unwrap_or(Duration::from_secs(spec.interval_seconds.max(1).into()))
+        self.options
+            .interval
+            .unwrap_or(Duration::from_secs(spec.interval_seconds.max(1).into()))
     }
-}
-
-fn table<'a>(snapshot: &'a Snapshot, job: &Job, resource: &Resource) -> Option<&'a Arc<outrigger_storage::Table>> {
-    snapshot.table(&job.plugin, &resource.group, &resource.plural)
 }
 
 /// The version of a job's plugin that is served now, if it still has that collector.
@@ -303,17 +322,27 @@ fn kept(row: GuestRow) -> Row {
 /// What stands between the outer brackets of a JSON object or array.
 fn inside(json: &[u8]) -> &[u8] {
     let trimmed = json.trim_ascii();
-    trimmed.get(1..trimmed.len().saturating_sub(1)).unwrap_or_default().trim_ascii()
+    trimmed
+        .get(1..trimmed.len().saturating_sub(1))
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 // === impl Job ===
 
 impl Job {
     fn of(&self) -> Of {
-        Of { plugin: self.plugin.to_string(), collector: self.collector.to_string() }
+        Of {
+            plugin: self.plugin.to_string(),
+            collector: self.collector.to_string(),
+        }
     }
 
     fn outcome(&self, result: &'static str) -> Outcome {
-        Outcome { plugin: self.plugin.to_string(), collector: self.collector.to_string(), result }
+        Outcome {
+            plugin: self.plugin.to_string(),
+            collector: self.collector.to_string(),
+            result,
+        }
     }
 }

@@ -36,8 +36,11 @@ impl Metrics {
     /// Registers the series.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        let buckets: fn() -> Histogram =
-            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let buckets: fn() -> Histogram = || {
+            Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+            ])
+        };
         let this = Self {
             ticks: Family::default(),
             duration: Family::new_with_constructor(buckets),

@@ -62,6 +62,9 @@ mod tests {
         }
         let spread: std::collections::BTreeSet<_> = (0..100).map(|n| phase(&format!("node-{n}"), 100, S(15))).collect();
         assert!(spread.len() > 90, "hardly two at one moment");
-        assert!(phase("n", 5_000, Duration::from_secs(1)) <= S(1), "never longer than the interval");
+        assert!(
+            phase("n", 5_000, Duration::from_secs(1)) <= S(1),
+            "never longer than the interval"
+        );
     }
 }

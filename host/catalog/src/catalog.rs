@@ -45,7 +45,12 @@ impl Catalog {
     #[must_use]
     pub fn new(built_in: Vec<Resource>) -> Self {
         let first = Snapshot::build(&[], &built_in, &Snapshot::default());
-        Self { built_in, now: ArcSwap::from_pointee(first), changing: Mutex::new(()), changes: watch::Sender::new(0) }
+        Self {
+            built_in,
+            now: ArcSwap::from_pointee(first),
+            changing: Mutex::new(()),
+            changes: watch::Sender::new(0),
+        }
     }
 
     /// What is served now.
@@ -99,19 +104,32 @@ struct Claims {
 
 impl Claims {
     fn of(built_in: &[Resource]) -> Self {
-        let resources = built_in.iter().flat_map(names_of).map(|r| (r, "built in".to_owned())).collect();
-        Self { names: BTreeMap::new(), resources }
+        let resources = built_in
+            .iter()
+            .flat_map(names_of)
+            .map(|r| (r, "built in".to_owned()))
+            .collect();
+        Self {
+            names: BTreeMap::new(),
+            resources,
+        }
     }
 
     fn admit(&mut self, plugin: &Installed) -> Result<(), Refused> {
         let manifest = plugin.guest.manifest();
         if let Some(other) = self.names.get(&manifest.name) {
-            return Err(Refused::Name { name: manifest.name.clone(), other: other.to_string() });
+            return Err(Refused::Name {
+                name: manifest.name.clone(),
+                other: other.to_string(),
+            });
         }
         let claimed: Vec<String> = manifest.resources.iter().flat_map(names_of).collect();
         for resource in &claimed {
             if let Some(other) = self.resources.get(resource) {
-                return Err(Refused::Resource { resource: resource.clone(), other: other.clone() });
+                return Err(Refused::Resource {
+                    resource: resource.clone(),
+                    other: other.clone(),
+                });
             }
         }
         self.names.insert(manifest.name.clone(), plugin.origin.clone());
@@ -121,5 +139,8 @@ impl Claims {
 }
 
 fn names_of(resource: &Resource) -> impl Iterator<Item = String> {
-    resource.versions.iter().map(|v| format!("{}.{}/{v}", resource.plural, resource.group))
+    resource
+        .versions
+        .iter()
+        .map(|v| format!("{}.{}/{v}", resource.plural, resource.group))
 }

@@ -84,7 +84,14 @@ impl Folder {
     /// A folder, not looked at yet. `on_load` hears of each load: good, or the failure.
     #[must_use]
     pub fn new(path: PathBuf, catalog: Arc<Catalog>, loader: Arc<dyn Loads>, on_load: OnLoad) -> Self {
-        Self { path, catalog, loader, on_load, files: tokio::sync::Mutex::default(), failures: Mutex::default() }
+        Self {
+            path,
+            catalog,
+            loader,
+            on_load,
+            files: tokio::sync::Mutex::default(),
+            failures: Mutex::default(),
+        }
     }
 
     /// Files that are not served as they are now.
@@ -183,10 +190,19 @@ impl Folder {
     fn serve(&self, files: &mut BTreeMap<PathBuf, File>) {
         let installed = files
             .iter()
-            .filter_map(|(path, f)| f.good.clone().map(|guest| Installed { origin: path.to_string_lossy().into(), guest }))
+            .filter_map(|(path, f)| {
+                f.good.clone().map(|guest| Installed {
+                    origin: path.to_string_lossy().into(),
+                    guest,
+                })
+            })
             .collect();
-        let refused: BTreeMap<PathBuf, String> =
-            self.catalog.replace(installed).into_iter().map(|(p, why)| (PathBuf::from(&*p.origin), why.to_string())).collect();
+        let refused: BTreeMap<PathBuf, String> = self
+            .catalog
+            .replace(installed)
+            .into_iter()
+            .map(|(p, why)| (PathBuf::from(&*p.origin), why.to_string()))
+            .collect();
         for (path, file) in files {
             match refused.get(path) {
                 Some(why) if file.failure.as_ref().is_none_or(|f| f.why != *why) => {
@@ -206,8 +222,17 @@ impl Folder {
     fn fail(&self, path: &Path, file: &mut File, digest: String, why: String) {
         let origin = path.to_string_lossy();
         let still_served = self.catalog.snapshot().plugins().values().any(|p| *p.origin == *origin);
-        let failure = Failure { path: path.to_owned(), digest, why, still_served };
-        let outcome = if failure.still_served { "the version that served goes on" } else { "it is not served" };
+        let failure = Failure {
+            path: path.to_owned(),
+            digest,
+            why,
+            still_served,
+        };
+        let outcome = if failure.still_served {
+            "the version that served goes on"
+        } else {
+            "it is not served"
+        };
         tracing::error!(file = %path.display(), digest = failure.digest, "plugin not loaded, {outcome}: {}", failure.why);
         (self.on_load)(path, Err(&failure));
         file.failure = Some(failure);
@@ -225,10 +250,19 @@ async fn candidates(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
             continue;
         }
         // A file that vanished meanwhile is simply not there.
-        let Ok(facts) = tokio::fs::metadata(&path).await else { continue };
+        let Ok(facts) = tokio::fs::metadata(&path).await else {
+            continue;
+        };
         if facts.is_file() {
             let real = tokio::fs::canonicalize(&path).await.unwrap_or_else(|_| path.clone());
-            found.insert(path, Stamp { modified: facts.modified().ok(), length: facts.len(), real });
+            found.insert(
+                path,
+                Stamp {
+                    modified: facts.modified().ok(),
+                    length: facts.len(),
+                    real,
+                },
+            );
         }
     }
     Ok(found)

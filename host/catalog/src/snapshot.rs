@@ -68,7 +68,12 @@ impl Snapshot {
         let nobody: Arc<str> = "".into();
         let claims = plugins
             .iter()
-            .map(|p| (Arc::<str>::from(p.guest.manifest().name.as_str()), p.guest.manifest().resources.as_slice()))
+            .map(|p| {
+                (
+                    Arc::<str>::from(p.guest.manifest().name.as_str()),
+                    p.guest.manifest().resources.as_slice(),
+                )
+            })
             .chain([(nobody, built_in)]);
         let mut served: BTreeMap<String, BTreeMap<String, Vec<ServedResource>>> = BTreeMap::new();
         for (plugin, resources) in claims {
@@ -77,25 +82,44 @@ impl Snapshot {
                 let table = before.tables.get(&at).cloned().unwrap_or_default();
                 next.tables.insert(at, table.clone());
                 for version in &resource.versions {
-                    let entry = Served { resource: resource.clone(), plugin: plugin.clone(), table: table.clone() };
+                    let entry = Served {
+                        resource: resource.clone(),
+                        plugin: plugin.clone(),
+                        table: table.clone(),
+                    };
                     let group = next.groups.entry(resource.group.clone()).or_default();
-                    group.entry(version.clone()).or_default().insert(resource.plural.clone(), Arc::new(entry));
-                    let listed = served.entry(resource.group.clone()).or_default().entry(version.clone()).or_default();
-                    listed.push(ServedResource { resource: resource.clone(), verbs: verbs(resource) });
+                    group
+                        .entry(version.clone())
+                        .or_default()
+                        .insert(resource.plural.clone(), Arc::new(entry));
+                    let listed = served
+                        .entry(resource.group.clone())
+                        .or_default()
+                        .entry(version.clone())
+                        .or_default();
+                    listed.push(ServedResource {
+                        resource: resource.clone(),
+                        verbs: verbs(resource),
+                    });
                 }
             }
         }
         let groups: Vec<ServedGroup> = served
             .into_iter()
             .map(|(name, versions)| {
-                let mut versions: Vec<ServedVersion> =
-                    versions.into_iter().map(|(version, resources)| ServedVersion { version, resources }).collect();
+                let mut versions: Vec<ServedVersion> = versions
+                    .into_iter()
+                    .map(|(version, resources)| ServedVersion { version, resources })
+                    .collect();
                 sort_versions(&mut versions);
                 ServedGroup { name, versions }
             })
             .collect();
         next.documents = Documents::of(&groups);
-        next.plugins = plugins.iter().map(|p| (p.guest.manifest().name.as_str().into(), p.clone())).collect();
+        next.plugins = plugins
+            .iter()
+            .map(|p| (p.guest.manifest().name.as_str().into(), p.clone()))
+            .collect();
         next
     }
 
@@ -125,7 +149,9 @@ impl Snapshot {
 
     /// All tables: plugin, `GROUP/PLURAL`, rows.
     pub fn tables(&self) -> impl Iterator<Item = (&str, &str, &Arc<Table>)> {
-        self.tables.iter().map(|((plugin, resource), table)| (&**plugin, resource.as_str(), table))
+        self.tables
+            .iter()
+            .map(|((plugin, resource), table)| (&**plugin, resource.as_str(), table))
     }
 
     /// Discovery and OpenAPI.

@@ -116,16 +116,21 @@ pub(crate) struct Serving {
     pub(crate) tls_private_key_file: Option<PathBuf>,
 
     /// Names for our own certificate beside localhost; the aggregator asks for SERVICE.NAMESPACE.svc.
-    #[arg(long, value_delimiter = ',', default_value = "metrics-server.kube-system.svc", value_name = "NAMES")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "metrics-server.kube-system.svc",
+        value_name = "NAMES"
+    )]
     pub(crate) cert_names: Vec<String>,
 
     /// Non-mutating requests in flight; 429 beyond. 0 is no limit.
     #[arg(long, default_value_t = 400, value_name = "N")]
-    pub(crate) max_requests_inflight: usize,
+    pub(crate) max_requests_inflight: u32,
 
     /// Mutating requests in flight; 429 beyond. 0 is no limit.
     #[arg(long, default_value_t = 200, value_name = "N")]
-    pub(crate) max_mutating_requests_inflight: usize,
+    pub(crate) max_mutating_requests_inflight: u32,
 
     /// How long a request may take; watches are exempt.
     #[arg(long, default_value = "1m0s", value_parser = go_duration, value_name = "DURATION")]
@@ -192,7 +197,12 @@ pub(crate) struct Authorization {
     pub(crate) authorization_kubeconfig: Option<PathBuf>,
 
     /// Paths that need no permission.
-    #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez", value_name = "PATHS")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "/healthz,/readyz,/livez",
+        value_name = "PATHS"
+    )]
     pub(crate) authorization_always_allow_paths: Vec<String>,
 
     /// How long a permission is good.
@@ -216,7 +226,12 @@ pub(crate) struct Kubelet {
     pub(crate) kubelet_use_node_status_port: bool,
 
     /// Which of a node's addresses to use, best first.
-    #[arg(long, value_delimiter = ',', default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP", value_name = "TYPES")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
+        value_name = "TYPES"
+    )]
     pub(crate) kubelet_preferred_address_types: Vec<String>,
 
     /// How long a kubelet may take to answer.
@@ -292,7 +307,9 @@ fn go_duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?} is not a duration such as 15s or 1m0s"))?;
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a duration such as 15s or 1m0s"))?;
     Duration::try_from(parsed).map_err(|_| format!("{text:?} is negative"))
 }
 
@@ -341,6 +358,9 @@ mod tests {
         let Verb::Serve(serve) = cli.verb else { panic!("not serve") };
         assert!(serve.kubelet.kubelet_use_node_status_port);
         assert_eq!(serve.plugins.metric_resolution, Some(Duration::from_secs(15)));
-        assert_eq!(serve.kubelet.kubelet_preferred_address_types, ["InternalIP", "ExternalIP", "Hostname"]);
+        assert_eq!(
+            serve.kubelet.kubelet_preferred_address_types,
+            ["InternalIP", "ExternalIP", "Hostname"]
+        );
     }
 }

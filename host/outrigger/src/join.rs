@@ -13,9 +13,7 @@ use outrigger_api::identity::Identity;
 use outrigger_api::manifest::Shadow;
 use outrigger_auth::{AccessReviewer, Attributes, Decision, TokenReviewer};
 use outrigger_background::Targets;
-use outrigger_cluster::{
-    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, Reviews, reviews::Subject,
-};
+use outrigger_cluster::{AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, Reviews, Subject};
 use outrigger_sandbox::{HostError, Kubelet};
 use outrigger_storage::{Labels, LiveIndex};
 use tokio::sync::watch;
@@ -41,15 +39,18 @@ pub(crate) struct Tokens(pub(crate) Reviews);
 #[async_trait]
 impl Kubelet for Kubelets {
     async fn summary(&self, node: &str, only_cpu_and_memory: bool, deadline: Instant) -> Result<Bytes, HostError> {
-        self.0.summary(node, only_cpu_and_memory, deadline).await.map_err(|error| {
-            let sentence = error.to_string();
-            match error {
-                KubeletError::NoSuchNode { .. } => HostError::NotFound(sentence),
-                KubeletError::Timeout { .. } => HostError::Timeout(sentence),
-                KubeletError::TooLarge { .. } => HostError::TooLarge(sentence),
-                _ => HostError::Unavailable(sentence),
-            }
-        })
+        self.0
+            .summary(node, only_cpu_and_memory, deadline.into())
+            .await
+            .map_err(|error| {
+                let sentence = error.to_string();
+                match error {
+                    KubeletError::NoSuchNode { .. } => HostError::NotFound(sentence),
+                    KubeletError::Timeout { .. } => HostError::Timeout(sentence),
+                    KubeletError::TooLarge { .. } => HostError::TooLarge(sentence),
+                    _ => HostError::Unavailable(sentence),
+                }
+            })
     }
 }
 
@@ -84,10 +85,23 @@ impl AccessReviewer for Access {
                 label_selector: attributes.label_selector.into(),
             })
         } else {
-            Subject::Path { verb: attributes.verb.into(), path: attributes.path.into() }
+            Subject::Path {
+                verb: attributes.verb.into(),
+                path: attributes.path.into(),
+            }
         };
-        let answer = self.0.review_access(&AccessQuestion { user: identity.clone(), subject }).await?;
-        Ok(if answer.allowed { Decision::Allowed } else { Decision::Denied(answer.reason.into()) })
+        let answer = self
+            .0
+            .review_access(&AccessQuestion {
+                user: identity.clone(),
+                subject,
+            })
+            .await?;
+        Ok(if answer.allowed {
+            Decision::Allowed
+        } else {
+            Decision::Denied(answer.reason.into())
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use outrigger_cluster::{Address, KubeletClient, Node, NodeLookup};
 use outrigger_storage::{Key, Labels, LiveIndex, Row};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Answers for any node's name with the one kubelet there is, so that its own name can be learnt from it.
@@ -53,7 +54,10 @@ const KEEP: Duration = Duration::from_secs(60);
 
 impl NodeLookup for OneKubelet {
     fn node(&self, name: &str) -> Option<Arc<Node>> {
-        let address = Address { kind: "InternalIP".into(), address: self.host.to_string().into() };
+        let address = Address {
+            kind: "InternalIP".into(),
+            address: self.host.to_string().into(),
+        };
         Some(Arc::new(Node {
             name: name.into(),
             labels: Arc::default(),
@@ -84,7 +88,15 @@ pub(crate) fn built_in() -> Vec<Resource> {
         protobuf: false,
     };
     vec![
-        resource("namespaces", "namespace", "Namespace", Scope::Cluster, "ns", None, &[("Status", "The status of the namespace")]),
+        resource(
+            "namespaces",
+            "namespace",
+            "Namespace",
+            Scope::Cluster,
+            "ns",
+            None,
+            &[("Status", "The status of the namespace")],
+        ),
         resource(
             "nodes",
             "node",
@@ -92,7 +104,11 @@ pub(crate) fn built_in() -> Vec<Resource> {
             Scope::Cluster,
             "no",
             Some(Shadow::Nodes),
-            &[("Status", "The status of the node"), ("CPU", "Logical CPUs"), ("Memory", "Memory in all")],
+            &[
+                ("Status", "The status of the node"),
+                ("CPU", "Logical CPUs"),
+                ("Memory", "Memory in all"),
+            ],
         ),
         resource(
             "pods",
@@ -101,13 +117,22 @@ pub(crate) fn built_in() -> Vec<Resource> {
             Scope::Namespaced,
             "po",
             Some(Shadow::Pods),
-            &[("Status", "The status of the pod"), ("Containers", "How many containers it has")],
+            &[
+                ("Status", "The status of the pod"),
+                ("Containers", "How many containers it has"),
+            ],
         ),
     ]
 }
 
 fn column(name: &str, description: &str) -> Column {
-    Column { name: name.into(), kind: "string".into(), format: String::new(), description: description.into(), priority: 0 }
+    Column {
+        name: name.into(),
+        kind: "string".into(),
+        format: String::new(),
+        description: description.into(),
+        priority: 0,
+    }
 }
 
 // === impl Machine ===
@@ -119,7 +144,10 @@ impl Machine {
             .summary("this-machine", true, Instant::now() + DEADLINE)
             .await
             .context("the kubelet of this machine does not answer; is examples/local-kubelet running?")?;
-        let name = serde_json::from_slice::<Named>(&summary).context("the kubelet's summary has no node.nodeName")?.node.name;
+        let name = serde_json::from_slice::<Named>(&summary)
+            .context("the kubelet's summary has no node.nodeName")?
+            .node
+            .name;
         let name: Arc<str> = name.into();
         Ok(Self {
             nodes: watch::Sender::new(Arc::new(BTreeSet::from([name.clone()]))),
@@ -165,13 +193,21 @@ impl Machine {
         for mut pod in items {
             let Some((key, labels)) = identity(&pod) else { continue };
             namespaces.insert(key.namespace.to_string());
-            let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Unknown").to_owned();
+            let phase = pod
+                .pointer("/status/phase")
+                .and_then(Value::as_str)
+                .unwrap_or("Unknown")
+                .to_owned();
             let containers = pod.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
             pods.push(Row {
                 created: created(&pod),
                 fields: members(pod.as_object_mut()),
                 protobuf: [].into(),
-                cells: json!([phase, containers.to_string()]).to_string().trim_matches(['[', ']']).as_bytes().into(),
+                cells: json!([phase, containers.to_string()])
+                    .to_string()
+                    .trim_matches(['[', ']'])
+                    .as_bytes()
+                    .into(),
                 key: key.clone(),
             });
             live.insert(key, Arc::new(labels));
@@ -188,7 +224,11 @@ impl Machine {
             cells: br#""Active""#.as_slice().into(),
         });
         let snapshot = catalog.snapshot();
-        for (plural, rows) in [("nodes", vec![self.node()]), ("pods", pods), ("namespaces", namespaces.collect())] {
+        for (plural, rows) in [
+            ("nodes", vec![self.node()]),
+            ("pods", pods),
+            ("namespaces", namespaces.collect()),
+        ] {
             if let Some(table) = snapshot.table("", "", plural) {
                 table.publish(&source, rows, SystemTime::now(), KEEP);
             }
@@ -203,8 +243,12 @@ impl Machine {
             other => other,
         };
         BTreeMap::from(
-            [("kubernetes.io/arch", arch), ("kubernetes.io/hostname", &self.name), ("kubernetes.io/os", std::env::consts::OS)]
-                .map(|(k, v)| (k.to_owned(), v.to_owned())),
+            [
+                ("kubernetes.io/arch", arch),
+                ("kubernetes.io/hostname", &self.name),
+                ("kubernetes.io/os", std::env::consts::OS),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned())),
         )
     }
 
@@ -227,7 +271,11 @@ impl Machine {
             created: None,
             fields: members(node.as_object_mut()),
             protobuf: [].into(),
-            cells: json!(["Ready", cpus.to_string(), memory]).to_string().trim_matches(['[', ']']).as_bytes().into(),
+            cells: json!(["Ready", cpus.to_string(), memory])
+                .to_string()
+                .trim_matches(['[', ']'])
+                .as_bytes()
+                .into(),
         }
     }
 }
@@ -246,12 +294,19 @@ impl Total for rustix::system::Sysinfo {
 fn identity(pod: &Value) -> Option<(Key, Labels)> {
     let text = |at| pod.pointer(at).and_then(Value::as_str);
     let labels = pod.pointer("/metadata/labels").and_then(Value::as_object);
-    let labels = labels.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
+    let labels = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+        .collect();
     Some((Key::new(text("/metadata/namespace")?, text("/metadata/name")?), labels))
 }
 
 fn created(pod: &Value) -> Option<SystemTime> {
-    let text = pod.pointer("/metadata/creationTimestamp").or_else(|| pod.pointer("/status/startTime"))?.as_str()?;
+    let text = pod
+        .pointer("/metadata/creationTimestamp")
+        .or_else(|| pod.pointer("/status/startTime"))?
+        .as_str()?;
     Some(text.parse::<jiff::Timestamp>().ok()?.into())
 }
 
@@ -262,7 +317,10 @@ fn members(object: Option<&mut Map<String, Value>>) -> Box<[u8]> {
         object.shift_remove(name);
     }
     let text = Value::Object(std::mem::take(object)).to_string();
-    text.get(1..text.len().saturating_sub(1)).unwrap_or_default().as_bytes().into()
+    text.get(1..text.len().saturating_sub(1))
+        .unwrap_or_default()
+        .as_bytes()
+        .into()
 }
 
 impl Targets for Machine {

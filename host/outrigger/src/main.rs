@@ -1,2 +1,82 @@
-//! TBD
-fn main(){}
+//! Outrigger: Kubernetes APIs from sandboxed WebAssembly plugins, beside kube-apiserver.
+//!
+//! This crate is the binary: it reads flags, wires the rooms, runs, drains. Anything with an idea in it lives in a room.
+
+mod flags;
+mod host;
+mod inspect;
+mod join;
+mod laptop;
+mod loader;
+mod observe;
+mod run;
+mod serve;
+mod show;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use flags::{Cli, Logging, Verb};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli.logging);
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                match cli.verb {
+                    Verb::Serve(flags) => serve::serve(*flags).await,
+                    Verb::Run(flags) => run::run(*flags).await,
+                    Verb::Inspect(flags) => inspect::inspect(flags).await,
+                }
+            })
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("outrigger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(flags: &Logging) {
+    let level = match flags.verbosity {
+        0 | 1 => "info",
+        2 | 3 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
+    // Other people's crates stay at info: their debug lines are for their own developers.
+    let filter = filter.parse_lossy(std::env::var("RUST_LOG").unwrap_or_else(|_| {
+        [
+            "api",
+            "auth",
+            "background",
+            "catalog",
+            "cluster",
+            "resources",
+            "sandbox",
+            "server",
+            "storage",
+        ]
+        .map(|room| format!("outrigger_{room}={level}"))
+        .join(",")
+            + &format!(",outrigger={level},info")
+    }));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if flags.logging_format == "json" {
+        lines.json().init();
+    } else {
+        lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+}

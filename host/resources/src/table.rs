@@ -61,7 +61,14 @@ impl Tables {
     /// # Errors
     /// The Status to answer with: 404 if there is no such object or row, 405 for any verb but get and list, 406 if no
     /// representation fits, 400 for malformed parameters.
-    pub fn read(&self, served: &Served, info: &RequestInfo, query: &Query, accept: Option<&str>, pretty: bool) -> Result<Answer, Status> {
+    pub fn read(
+        &self,
+        served: &Served,
+        info: &RequestInfo,
+        query: &Query,
+        accept: Option<&str>,
+        pretty: bool,
+    ) -> Result<Answer, Status> {
         if !info.subresource.is_empty() {
             return Err(Status::generic_not_found());
         }
@@ -73,12 +80,18 @@ impl Tables {
             "" => info.api_version.clone(),
             group => format!("{group}/{}", info.api_version),
         };
-        let read = Read { served, info, query, now: SystemTime::now(), api_version };
+        let read = Read {
+            served,
+            info,
+            query,
+            now: SystemTime::now(),
+            api_version,
+        };
         match &*info.verb {
             "get" if namespaced && info.namespace.is_empty() => Err(Status::generic_not_found()),
             "get" => self.get(&read, read.media(accept, pretty, false)?),
             "list" => self.list(&read, read.media(accept, pretty, true)?),
-            "watch" => Err(Status::watch_not_supported(&info.api_group, &info.resource)),
+            "watch" => Err(Status::method_not_supported(&info.api_group, &info.resource, "watch")),
             _ => Err(Status::method_not_allowed()),
         }
     }
@@ -86,13 +99,20 @@ impl Tables {
     fn get(&self, read: &Read<'_>, media: Media) -> Result<Answer, Status> {
         let (namespace, name) = (&*read.info.namespace, &*read.info.name);
         let labels = match read.served.shadow() {
-            Some(of) => Some(self.live.labels(of, namespace, name).ok_or_else(|| no_such_object(read, of))?),
+            Some(of) => Some(
+                self.live
+                    .labels(of, namespace, name)
+                    .ok_or_else(|| no_such_object(read, of))?,
+            ),
             None => None,
         };
         let snapshot = read.served.table.snapshot();
         let key = Key::new(namespace, name);
         let entry = snapshot.get(&key, read.now).ok_or_else(|| no_such_row(read, &key))?;
-        let selected = Selected { entry: entry.clone(), labels };
+        let selected = Selected {
+            entry: entry.clone(),
+            labels,
+        };
         let mut out = Vec::with_capacity(OBJECT);
         let meta = selected.meta();
         match (media.form, media.encoding) {
@@ -106,7 +126,14 @@ impl Tables {
                 let include = IncludeObject::parse(read.query)?;
                 let columns = &read.served.resource.columns;
                 let mut table = TableWriter::begin(&mut out, version, include, &ListMeta::default(), columns);
-                table.row(&entry.row.cells, RowObject { meta: &meta, kind: read.kind(), fields: &entry.row.fields });
+                table.row(
+                    &entry.row.cells,
+                    RowObject {
+                        meta: &meta,
+                        kind: read.kind(),
+                        fields: &entry.row.fields,
+                    },
+                );
                 table.finish();
             }
         }
@@ -114,12 +141,14 @@ impl Tables {
     }
 
     fn list(&self, read: &Read<'_>, media: Media) -> Result<Answer, Status> {
-        let options = ListOptions::parse(read.query)?;
-        let include = IncludeObject::parse(read.query)?;
+        let options = ListOptions::read(read.query)?;
         let selected = self.select(read, &options.label_selector, &options.field_selector);
         let meta = ListMeta::default();
         let kind = format!("{}List", read.served.resource.kind);
-        let kind = TypeMeta { api_version: &read.api_version, kind: &kind };
+        let kind = TypeMeta {
+            api_version: &read.api_version,
+            kind: &kind,
+        };
         let size: usize = selected.iter().map(|s| s.size(media)).sum();
         let mut out = Vec::with_capacity(FRAME + size);
         match (media.form, media.encoding) {
@@ -152,9 +181,19 @@ impl Tables {
                 list.finish();
             }
             (Form::Table(version), _) => {
-                let mut table = TableWriter::begin(&mut out, version, include, &meta, &read.served.resource.columns);
+                let mut table = TableWriter::begin(
+                    &mut out,
+                    version,
+                    options.include_object,
+                    &meta,
+                    &read.served.resource.columns,
+                );
                 for s in &selected {
-                    let object = RowObject { meta: &s.meta(), kind: read.kind(), fields: &s.entry.row.fields };
+                    let object = RowObject {
+                        meta: &s.meta(),
+                        kind: read.kind(),
+                        fields: &s.entry.row.fields,
+                    };
                     table.row(&s.entry.row.cells, object);
                 }
                 table.finish();
@@ -176,7 +215,10 @@ impl Tables {
                 Some(of) => Some(self.live.labels(of, &key.namespace, &key.name)?),
                 None => None,
             };
-            labels.matches(found.as_deref().unwrap_or(&NONE)).then(|| Selected { entry: entry.clone(), labels: found })
+            labels.matches(found.as_deref().unwrap_or(&NONE)).then(|| Selected {
+                entry: entry.clone(),
+                labels: found,
+            })
         };
         match &*read.info.namespace {
             "" => snapshot.iter(read.now).filter_map(choose).collect(),
@@ -185,16 +227,25 @@ impl Tables {
     }
 }
 
-const PARTIAL: TypeMeta<'static> = TypeMeta { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
-const PARTIAL_LIST: TypeMeta<'static> = TypeMeta { api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" };
+const PARTIAL: TypeMeta<'static> = TypeMeta {
+    api_version: "meta.k8s.io/v1",
+    kind: "PartialObjectMetadata",
+};
+const PARTIAL_LIST: TypeMeta<'static> = TypeMeta {
+    api_version: "meta.k8s.io/v1",
+    kind: "PartialObjectMetadataList",
+};
 
 /// The document in the encoding that was asked for; it was written as compact JSON or as protobuf.
 fn finish(document: Vec<u8>, media: Media) -> Result<Answer, Status> {
     let body = match media.encoding {
         Encoding::Protobuf | Encoding::Json { pretty: false } => document,
-        encoding => encode::json_to(document, encoding).map_err(|e| Status::internal_error(e.to_string()))?,
+        encoding => encode::text(document, encoding).map_err(Status::internal_error)?,
     };
-    Ok(Answer { content_type: media.content_type(), body })
+    Ok(Answer {
+        content_type: media.content_type(),
+        body,
+    })
 }
 
 /// The live object that the row would speak of does not exist: the words of the lister that metrics-server asks
@@ -223,11 +274,19 @@ fn no_such_row(read: &Read<'_>, key: &Key) -> Status {
 
 impl Read<'_> {
     fn kind(&self) -> TypeMeta<'_> {
-        TypeMeta { api_version: &self.api_version, kind: &self.served.resource.kind }
+        TypeMeta {
+            api_version: &self.api_version,
+            kind: &self.served.resource.kind,
+        }
     }
 
     fn media(&self, accept: Option<&str>, pretty: bool, list: bool) -> Result<Media, Status> {
-        let offer = Offer { protobuf: self.served.resource.protobuf, table: true, partial: true, list };
+        let offer = Offer {
+            protobuf: self.served.resource.protobuf,
+            table: true,
+            partial: true,
+            list,
+        };
         Media::negotiate(accept, pretty, &offer)
     }
 }
@@ -248,7 +307,10 @@ impl Selected {
     /// About how many bytes it takes in a list.
     fn size(&self, media: Media) -> usize {
         let row = &self.entry.row;
-        let labels = self.labels.as_ref().map_or(0, |l| l.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>());
+        let labels = self
+            .labels
+            .as_ref()
+            .map_or(0, |l| l.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>());
         let fields = match (media.form, media.encoding) {
             (Form::Object, Encoding::Protobuf) => row.protobuf.len(),
             (Form::Object, _) => row.fields.len(),

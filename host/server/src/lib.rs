@@ -18,6 +18,7 @@ pub mod health;
 pub mod listener;
 pub mod metrics;
 pub mod refusal;
+pub mod routes;
 pub mod tls;
 pub mod version;
 
@@ -30,5 +31,6 @@ pub use health::Health;
 pub use listener::{Drained, Server, ServerOptions};
 pub use metrics::Metrics;
 pub use refusal::Client;
+pub use routes::Routes;
 pub use tls::{MinVersion, Tls};
 pub use version::Version;

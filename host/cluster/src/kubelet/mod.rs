@@ -74,6 +74,11 @@ pub struct KubeletClient {
     plain: bool,
 }
 
+/// What kubelets are asked.
+const SUMMARY: &str = "/stats/summary";
+const SUMMARY_IN_SHORT: &str = "/stats/summary?only_cpu_and_memory=true";
+const PODS: &str = "/pods";
+
 type Http = Client<Dialer, Empty<Bytes>>;
 
 // === impl KubeletClient ===
@@ -126,11 +131,24 @@ impl KubeletClient {
     /// # Errors
     /// One fact each; asking again is safe. Dropping the future ends the request.
     pub async fn summary(&self, node: &str, only_cpu_and_memory: bool, deadline: Instant) -> Result<Bytes, KubeletError> {
+        self.question(node, if only_cpu_and_memory { SUMMARY_IN_SHORT } else { SUMMARY }, deadline)
+            .await
+    }
+
+    /// The bytes of a node's `/pods`, a core/v1 PodList of what the kubelet runs. Bounds as for a summary.
+    ///
+    /// # Errors
+    /// As for a summary.
+    pub async fn pods(&self, node: &str, deadline: Instant) -> Result<Bytes, KubeletError> {
+        self.question(node, PODS, deadline).await
+    }
+
+    async fn question(&self, node: &str, path: &'static str, deadline: Instant) -> Result<Bytes, KubeletError> {
         let facts = self
             .nodes
             .node(node)
             .ok_or_else(|| KubeletError::NoSuchNode { node: node.to_owned() })?;
-        let target = match Target::of(&facts, &self.options, self.plain, only_cpu_and_memory) {
+        let target = match Target::of(&facts, &self.options, self.plain, path) {
             Ok(target) => target,
             Err(error) => {
                 self.observer.request(node, Duration::ZERO, false);
@@ -257,7 +275,7 @@ struct Target {
 // === impl Target ===
 
 impl Target {
-    fn of(node: &Node, options: &KubeletOptions, plain: bool, only_cpu_and_memory: bool) -> Result<Self, KubeletError> {
+    fn of(node: &Node, options: &KubeletOptions, plain: bool, path: &str) -> Result<Self, KubeletError> {
         let Some(host) = node.address(&options.preferred_address_types) else {
             let has: Vec<&str> = node.addresses.iter().map(|a| &*a.kind).collect();
             return Err(KubeletError::NoAddress {
@@ -281,13 +299,8 @@ impl Target {
             Err(_) if is_host_name(host) => format!("{host}:{port}"),
             Err(_) => return Err(bad()),
         };
-        let query = if only_cpu_and_memory {
-            "?only_cpu_and_memory=true"
-        } else {
-            ""
-        };
         let scheme = if plain { "http" } else { "https" };
-        let uri = format!("{scheme}://{at}/stats/summary{query}").parse().map_err(|_| bad())?;
+        let uri = format!("{scheme}://{at}{path}").parse().map_err(|_| bad())?;
         Ok(Self {
             uri,
             host: host.to_owned(),

@@ -1,5 +1,7 @@
 //! The kubelet client against real TLS servers on loopback, most of them bad ones.
 
+#![allow(clippy::type_complexity, reason = "a table of cases says more than its type")]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -758,7 +760,7 @@ fn targets() {
         ("no wanted type", &[("Mesh", "m")], None, &flags, false, Err("no_address")),
     ];
     for (name, addresses, port, options, plain, expected) in cases {
-        let got = Target::of(&node(addresses, port), options, plain, false);
+        let got = Target::of(&node(addresses, port), options, plain, SUMMARY);
         match (&got, expected) {
             (Ok(target), Ok(uri)) => assert_eq!(target.uri, uri, "{name}"),
             (Err(error), Err(reason)) => assert_eq!(error.reason(), reason, "{name}: {error}"),
@@ -809,4 +811,22 @@ fn what_the_cluster_connection_lends() {
         Err(AccessError::Program)
     ));
     assert_eq!(access(&config, pair), shape(true, true, false, false));
+}
+
+#[tokio::test]
+async fn nodes_that_go_are_told() {
+    use crate::scripted::{Server, event, list, watch};
+    let node = |name: &str, version: u32| format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}}}}"#);
+    let (events, first) = watch();
+    let server = Server::start(vec![list("2", "", &[node("a", 1), node("b", 2)]), first]).await;
+    let cancel = CancellationToken::new();
+    let (index, following) = crate::nodes::follow(server.client.clone(), None, cancel.clone());
+    until("first list", || index.synced()).await;
+    let heard = Arc::new(Heard::default());
+    let telling = forget_gone(&index, Arc::clone(&heard) as _, cancel.clone());
+    events.send(event("DELETED", &node("a", 3))).unwrap();
+    until("a is forgotten", || *heard.1.lock().unwrap() == ["a"]).await;
+    cancel.cancel();
+    following.await.unwrap();
+    telling.await.unwrap();
 }

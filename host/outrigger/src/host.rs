@@ -1,0 +1,205 @@
+//! What `serve` and `run` have in common: the plugins' side of the house, and the door.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use outrigger_api::manifest::Resource;
+use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
+use outrigger_background::{Collectors, Options, Targets};
+use outrigger_catalog::{Catalog, Folder};
+use outrigger_resources::Tables;
+use outrigger_sandbox::{ArtifactCache, Engine, EngineOptions, Kubelet};
+use outrigger_server::{
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, MinVersion, Routes, Server, ServerOptions, Tls, Version,
+};
+use outrigger_storage::LiveIndex;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::flags;
+use crate::loader::{Loader, Operator, default_cache};
+use crate::observe::{LoadSeries, RowSeries};
+
+/// What a way of running plugs into the house.
+pub(crate) struct World {
+    pub(crate) targets: Arc<dyn Targets>,
+    pub(crate) live: Arc<dyn LiveIndex>,
+    pub(crate) kubelet: Arc<dyn Kubelet>,
+    /// Whether the live objects are known by now.
+    pub(crate) synced: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Resources of the host's own.
+    pub(crate) built_in: Vec<Resource>,
+    /// Capabilities that every plugin has without being named.
+    pub(crate) granted_to_all: &'static [&'static str],
+}
+
+/// How the door opens.
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) trust: SharedTrust,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) limits: Limits,
+    pub(crate) options: ServerOptions,
+}
+
+/// The plugins' side of the house.
+pub(crate) struct Host {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) collectors: Arc<Collectors>,
+    folder: Arc<Folder>,
+    live: Arc<dyn LiveIndex>,
+    synced: Arc<dyn Fn() -> bool + Send + Sync>,
+    scanned: Arc<AtomicBool>,
+}
+
+/// The shortest interval: kubelets measure no more often.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// Where the metrics plugin's rows are, for the readiness of metrics-server's name.
+const METRICS: &str = "metrics.k8s.io";
+
+// === impl Host ===
+
+impl Host {
+    /// Builds it; nothing runs yet.
+    pub(crate) fn new(flags: &flags::Plugins, world: World, registry: &mut Registry) -> Result<Self> {
+        if flags.metric_resolution.is_some_and(|r| r < SHORTEST) {
+            anyhow::bail!("metric-resolution should be a time duration of at least 1s");
+        }
+        let engine = Engine::new(&EngineOptions::default()).context("the Wasm engine cannot be built")?;
+        let cache = match flags.compile_cache.clone().or_else(default_cache) {
+            Some(folder) => match ArtifactCache::open(&folder) {
+                Ok(cache) => Some(cache),
+                Err(error) if flags.compile_cache.is_some() => return Err(error).context("--compile-cache"),
+                Err(error) => {
+                    tracing::warn!("compiled plugins are not kept: {error}; give --compile-cache a folder of this user's own");
+                    None
+                }
+            },
+            None => None,
+        };
+        let operator = Operator::read(flags, world.granted_to_all)?;
+        let loader = Loader {
+            engine,
+            cache,
+            operator,
+            kubelet: world.kubelet,
+        };
+        let catalog = Arc::new(Catalog::new(world.built_in));
+        let loads = LoadSeries::register(registry);
+        RowSeries::register(registry).count(catalog.clone());
+        let folder = Folder::new(
+            flags.plugins.clone(),
+            catalog.clone(),
+            Arc::new(loader),
+            Box::new(move |path, outcome| loads.heard(path, outcome)),
+        );
+        let options = Options {
+            interval: flags.metric_resolution,
+            concurrency: flags.collect_concurrency.max(1),
+            ..Options::default()
+        };
+        let metrics = outrigger_background::Metrics::register(registry);
+        let collectors = Arc::new(Collectors::new(catalog.clone(), world.targets, options, metrics));
+        Ok(Self {
+            catalog,
+            collectors,
+            folder: Arc::new(folder),
+            live: world.live,
+            synced: world.synced,
+            scanned: Arc::default(),
+        })
+    }
+
+    /// Starts what runs without a request: the folder is followed, collectors tick.
+    pub(crate) fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        let (folder, scanned, stop_folder) = (self.folder.clone(), self.scanned.clone(), stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = folder.scan().await {
+                tracing::error!("the plugin folder cannot be read, nothing is served from it: {error}");
+            }
+            scanned.store(true, Ordering::Release);
+            folder.follow(stop_folder).await;
+        });
+        tasks.spawn(self.collectors.clone().run(stop.clone()));
+    }
+
+    /// Opens the door. `shutdown` closes it.
+    pub(crate) async fn open(&self, door: Door, mut registry: Registry, shutdown: &CancellationToken) -> Result<Server> {
+        let metrics = Metrics::new(&mut registry);
+        let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
+        let ready = move || scanned.load(Ordering::Acquire) && synced();
+        let routes = Routes::new(self.catalog.clone(), Tables::new(self.live.clone()), ready);
+        let chain = Chain::new(ChainParts {
+            authenticator: door.authenticator,
+            authorizer: door.authorizer,
+            health: self.health(shutdown.clone()),
+            metrics,
+            registry: Arc::new(registry),
+            version: version(),
+            endpoint: Arc::new(routes),
+            limits: door.limits,
+            draining: CancellationToken::new(),
+        });
+        let tls = Tls::new(door.certificates, door.trust, MinVersion::default());
+        Server::bind(door.address, tls, Arc::new(chain), door.options)
+            .await
+            .with_context(|| format!("cannot listen on {}", door.address))
+    }
+
+    /// metrics-server's checks under metrics-server's names, and our own.
+    fn health(&self, shutdown: CancellationToken) -> Health {
+        let (scanned, synced, collectors) = (self.scanned.clone(), self.synced.clone(), self.collectors.clone());
+        let catalog = self.catalog.clone();
+        Health::new(shutdown)
+            .readyz("plugins-loaded", move || {
+                scanned
+                    .load(Ordering::Acquire)
+                    .then_some(())
+                    .ok_or_else(|| "plugins are still being loaded".into())
+            })
+            .readyz("metric-storage-ready", move || stored(&catalog))
+            .readyz("metric-informer-sync", move || {
+                synced()
+                    .then_some(())
+                    .ok_or_else(|| "nodes and pods are not known yet".into())
+            })
+            .livez("metric-collection-timely", move || collectors.timely())
+    }
+}
+
+/// Whether there are metrics to serve, if metrics are served at all.
+fn stored(catalog: &Catalog) -> Result<(), String> {
+    let now = SystemTime::now();
+    for (_, resource, table) in catalog.snapshot().tables() {
+        if resource.split('/').next() == Some(METRICS) && table.snapshot().iter(now).next().is_none() {
+            return Err(format!("no metrics to serve for {resource}"));
+        }
+    }
+    Ok(())
+}
+
+fn version() -> Version {
+    let text = |s: &str| s.to_owned();
+    Version {
+        major: text(env!("CARGO_PKG_VERSION_MAJOR")),
+        minor: text(env!("CARGO_PKG_VERSION_MINOR")),
+        git_version: format!("v{}", env!("CARGO_PKG_VERSION")),
+        compiler: text("rustc"),
+        platform: format!(
+            "{}/{}",
+            std::env::consts::OS,
+            match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            }
+        ),
+        ..Version::default()
+    }
+}

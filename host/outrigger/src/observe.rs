@@ -1,0 +1,156 @@
+//! Series that no room owns: kubelet requests under metrics-server's names, plugin loads, rows in tables.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use outrigger_catalog::{Catalog, Failure};
+use outrigger_cluster::KubeletObserver;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfNode {
+    node: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Success {
+    success: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Load {
+    file: String,
+    result: &'static str,
+}
+
+/// Kubelet requests, under metrics-server's names.
+#[derive(Debug, Clone)]
+pub(crate) struct KubeletSeries {
+    duration: Family<OfNode, Histogram, fn() -> Histogram>,
+    total: Family<Success, Counter>,
+    last: Family<OfNode, Gauge<f64, std::sync::atomic::AtomicU64>>,
+}
+
+/// Loads of plugin files.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LoadSeries(Family<Load, Counter>);
+
+/// Rows in tables, counted when somebody looks.
+#[derive(Clone, Default)]
+pub(crate) struct RowSeries(Arc<OnceLock<Arc<Catalog>>>);
+
+// === impl KubeletSeries ===
+
+impl KubeletSeries {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        // prometheus.DefBuckets, as metrics-server has them.
+        let buckets: fn() -> Histogram = || Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let this = Self {
+            duration: Family::new_with_constructor(buckets),
+            total: Family::default(),
+            last: Family::default(),
+        };
+        registry.register(
+            "metrics_server_kubelet_request_duration_seconds",
+            "[ALPHA] Duration of requests to Kubelet API in seconds",
+            this.duration.clone(),
+        );
+        registry.register(
+            "metrics_server_kubelet_request",
+            "[ALPHA] Number of requests sent to Kubelet API",
+            this.total.clone(),
+        );
+        registry.register(
+            "metrics_server_kubelet_last_request_time_seconds",
+            "[ALPHA] Time of last request performed to Kubelet API since unix epoch in seconds",
+            this.last.clone(),
+        );
+        this
+    }
+}
+
+impl KubeletObserver for KubeletSeries {
+    fn request(&self, node: &str, took: Duration, ok: bool) {
+        let of = OfNode { node: node.to_owned() };
+        self.duration.get_or_create(&of).observe(took.as_secs_f64());
+        self.last
+            .get_or_create(&of)
+            .set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        self.total
+            .get_or_create(&Success {
+                success: if ok { "true" } else { "false" },
+            })
+            .inc();
+    }
+
+    fn gone(&self, node: &str) {
+        let of = OfNode { node: node.to_owned() };
+        self.duration.remove(&of);
+        self.last.remove(&of);
+    }
+}
+
+// === impl LoadSeries ===
+
+impl LoadSeries {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        registry.register(
+            "outrigger_plugin_loads",
+            "Loads of plugin files by result: success, failure",
+            this.0.clone(),
+        );
+        this
+    }
+
+    /// What the plugin folder calls.
+    pub(crate) fn heard(&self, path: &Path, outcome: Result<(), &Failure>) {
+        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let result = if outcome.is_ok() { "success" } else { "failure" };
+        self.0.get_or_create(&Load { file, result }).inc();
+    }
+}
+
+// === impl RowSeries ===
+
+impl RowSeries {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        registry.register_collector(Box::new(this.clone()));
+        this
+    }
+
+    /// From now on this catalog's tables are counted.
+    pub(crate) fn count(&self, catalog: Arc<Catalog>) {
+        // Told once; a second catalog would be a mistake of the wiring and changes nothing.
+        let _ = self.0.set(catalog);
+    }
+}
+
+impl std::fmt::Debug for RowSeries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowSeries").finish_non_exhaustive()
+    }
+}
+
+impl Collector for RowSeries {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(catalog) = self.0.get() else { return Ok(()) };
+        let snapshot = catalog.snapshot();
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let mut rows = encoder.encode_descriptor("outrigger_table_rows", "Rows held in tables", None, kind)?;
+        for (plugin, resource, table) in snapshot.tables() {
+            let count = i64::try_from(table.snapshot().len()).unwrap_or(i64::MAX);
+            let labels = [("plugin", plugin), ("resource", resource)];
+            ConstGauge::new(count).encode(rows.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Where a permitted request goes: discovery and OpenAPI to the catalog's documents, a resource to what stands behind it.
+//!
+//! Everything here is answered from one snapshot of the catalog, taken once per request, so a swap of a plugin never shows
+//! through the middle of an answer.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode};
+use outrigger_api::encode;
+use outrigger_api::media::{DiscoveryForm, Encoding, is_pretty};
+use outrigger_api::query::Query;
+use outrigger_api::request_info::RequestInfo;
+use outrigger_api::status::Status;
+use outrigger_catalog::{Catalog, Document, Snapshot};
+use outrigger_resources::{Answer, Tables};
+
+use crate::call::{Body, Call, Endpoint};
+use crate::refusal::Client;
+
+/// The endpoint behind the filters.
+pub struct Routes {
+    catalog: Arc<Catalog>,
+    tables: Tables,
+    ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What the headers of a request say about its answer.
+struct Wish<'a> {
+    accept: Option<&'a str>,
+    pretty: bool,
+    if_none_match: Option<&'a HeaderValue>,
+}
+
+/// Bodies above this are compressed for clients that can read it (apiserver `responsewriters/writers.go`).
+const GZIP_ABOVE: usize = 128 << 10;
+/// A document whose URL carries its hash never changes (kube-openapi `handler3`).
+const ONE_YEAR: &str = "public, immutable, max-age=31536000";
+
+// === impl Routes ===
+
+impl Routes {
+    /// Routes over a catalog. `ready` says whether the catalog is filled by now: before that nothing is known to be absent.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { catalog, tables, ready: Box::new(ready) }
+    }
+
+    fn resource(&self, snapshot: &Snapshot, info: &RequestInfo, query: &Query, wish: &Wish<'_>) -> Result<Answer, Status> {
+        let served = snapshot
+            .resource(&info.api_group, &info.api_version, &info.resource)
+            .ok_or_else(Status::generic_not_found)?;
+        self.tables.read(served, info, query, wish.accept, wish.pretty)
+    }
+}
+
+#[async_trait]
+impl Endpoint for Routes {
+    fn ready(&self) -> bool {
+        (self.ready)()
+    }
+
+    fn serves(&self, info: &RequestInfo) -> bool {
+        let known = || self.catalog.snapshot().resource(&info.api_group, &info.api_version, &info.resource).is_some();
+        info.subresource.is_empty() && known()
+    }
+
+    async fn answer(&self, call: Call) -> Response<Body> {
+        let Call { info, parts, .. } = call;
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let wish = Wish {
+            accept: text(header::ACCEPT),
+            pretty: is_pretty(&query, text(header::USER_AGENT)),
+            if_none_match: parts.headers.get(header::IF_NONE_MATCH),
+        };
+        let snapshot = self.catalog.snapshot();
+        let outcome = if info.is_resource_request {
+            self.resource(&snapshot, &info, &query, &wish).map(|answer| whole(answer.content_type, answer.body))
+        } else {
+            document(&snapshot, &info.path, &parts.method, &query, &wish)
+        };
+        let response = match outcome {
+            Ok(response) => response,
+            Err(status) => return Client::of(&parts).refuse(&status),
+        };
+        let gzip = text(header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
+        compressed(response, gzip).await
+    }
+}
+
+/// A discovery or OpenAPI document.
+fn document(
+    snapshot: &Snapshot,
+    path: &str,
+    method: &Method,
+    query: &Query,
+    wish: &Wish<'_>,
+) -> Result<Response<Vec<u8>>, Status> {
+    let documents = snapshot.documents();
+    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let plain = documents.at(path).ok_or_else(Status::generic_not_found)?;
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Status::method_not_allowed());
+    }
+    if let Some(aggregated) = documents.aggregated_at(path) {
+        let (form, encoding) = DiscoveryForm::negotiate(wish.accept, wish.pretty, false)?;
+        let document = match form {
+            DiscoveryForm::Aggregated => aggregated,
+            DiscoveryForm::Plain => plain,
+        };
+        let mut response = written(document, encoding, form.content_type(encoding), wish)?;
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if form == DiscoveryForm::Aggregated {
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        }
+        return Ok(response);
+    }
+    if let (true, Some(hash)) = (path.starts_with("/openapi/v3/"), query.first("hash")) {
+        let right = plain.etag.trim_matches('"');
+        if hash != right {
+            return moved(&format!("{path}?hash={right}"));
+        }
+        let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
+        let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(ONE_YEAR));
+        return Ok(response);
+    }
+    let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
+    let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// A document in an encoding, or 304 if the client has these very bytes.
+fn written(
+    document: &Document,
+    encoding: Encoding,
+    content_type: &'static str,
+    wish: &Wish<'_>,
+) -> Result<Response<Vec<u8>>, Status> {
+    let etag = HeaderValue::from_str(&document.etag).map_err(Status::internal_error)?;
+    let held = wish.if_none_match.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let mut response = if held.split(',').any(|one| one.trim() == document.etag) {
+        let mut response = Response::new(Vec::new());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        whole(content_type, encode::text(document.json.to_vec(), encoding).map_err(Status::internal_error)?)
+    };
+    response.headers_mut().insert(header::ETAG, etag);
+    Ok(response)
+}
+
+fn whole(content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn moved(to: &str) -> Result<Response<Vec<u8>>, Status> {
+    let mut response = Response::new(Vec::new());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(Status::internal_error)?);
+    Ok(response)
+}
+
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        parts.next() == Some("gzip") && !parts.any(|p| p.replace(' ', "").trim_start_matches("q=").parse() == Ok(0.0_f32))
+    })
+}
+
+/// Large bodies compressed, off the threads that serve.
+async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Response<Body> {
+    if !gzip || response.body().len() <= GZIP_ABOVE {
+        return response.map(Body::from);
+    }
+    let (mut parts, body) = response.into_parts();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+        match encoder.write_all(&body).and_then(|()| encoder.finish()) {
+            Ok(small) => (small, true),
+            // Writing to memory does not fail; if it did, the plain bytes are as good.
+            Err(_) => (body, false),
+        }
+    });
+    let Ok((body, small)) = work.await else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    };
+    if small {
+        parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_when_offered() {
+        for (header, expected) in [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+            ("", false),
+        ] {
+            assert_eq!(accepts_gzip(header), expected, "{header:?}");
+        }
+    }
+}
