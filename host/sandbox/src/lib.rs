@@ -1,1 +1,51 @@
-//! TBD
+//! The Wasm engine: the only crate that knows wasmtime.
+//!
+//! It turns bytes into a [`Plugin`] and calls it. What it promises: a guest sees nothing but what its operator granted, costs no more
+//! than its [`Limits`], leaves nothing behind from one call to the next, and whatever it does ends as one [`CallError`] with one
+//! sentence. What it must never do: trust anything that a guest returned, run compiled code that it did not compile itself, or
+//! let a guest hold a thread.
+//!
+//! Read `engine` for how instances are made so fast, `capabilities` for what a guest may ask, `plugin` for the life of a call,
+//! `rows` for what a result must be.
+//!
+//! ```no_run
+//! # async fn example(bytes: bytes::Bytes) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use outrigger_sandbox::{ArtifactCache, Engine, EngineOptions, LoadOptions, Plugin};
+//!
+//! let engine = Engine::new(&EngineOptions::default())?;
+//! let cache = ArtifactCache::open("/var/cache/outrigger")?;
+//! let plugin = Plugin::load(&engine, Some(&cache), bytes, LoadOptions::default()).await?;
+//! let first = plugin.collect("nodes", "node-1", &[], Duration::from_secs(5)).await?;
+//! let second = plugin.collect("nodes", "node-1", &first.state, Duration::from_secs(5)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod artifacts;
+mod bindings;
+mod call;
+mod capabilities;
+mod compile;
+mod counters;
+mod engine;
+mod failure;
+mod imports;
+mod inspect;
+mod limits;
+mod log;
+mod plugin;
+mod rows;
+mod stdio;
+
+pub use artifacts::{ArtifactCache, CacheError};
+pub use capabilities::{Capabilities, Capability, ContractError, Grants, HostError, Kubelet, UnknownCapability};
+pub use compile::{CompileError, Origin};
+pub use counters::{CapabilityCounts, Counts};
+pub use engine::{Allocation, Engine, EngineError, EngineOptions};
+pub use failure::{BadResult, CallError, Panic, TrapKind, TrapReport};
+pub use inspect::{Inspection, Role, Unfit};
+pub use limits::Limits;
+pub use log::{Level, LogLine, LogSink, Source, TracingLog};
+pub use plugin::{LoadError, LoadOptions, Plugin};
+pub use rows::{BadRow, Collected, Complaint, Complaints, GuestRow};

@@ -1,0 +1,178 @@
+//! What a call costs: a fresh instance, the call, and its end.
+//!
+//! ```text
+//! cargo bench -p outrigger-sandbox                                   # a trivial component
+//! cargo bench -p outrigger-sandbox -- PLUGIN.wasm [SUMMARY.json]     # and one tick over 110 pods
+//! ```
+//! Prints percentiles of single calls, and calls per second on one and two threads. Without a summary of your own the kubelet
+//! answers a made one of 110 pods.
+
+#[path = "../tests/sandbox/guests.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared with the tests, which use all of it"
+)]
+mod guests;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use guests::Guest;
+use outrigger_sandbox::{Capabilities, Engine, EngineOptions, Grants, HostError, Kubelet, LoadOptions, Plugin};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A kubelet that has its answer ready.
+struct Ready(Bytes);
+
+#[async_trait]
+impl Kubelet for Ready {
+    async fn summary(&self, _: &str, _: bool, _: Instant) -> Result<Bytes, HostError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn main() -> Outcome<()> {
+    // Cargo passes `--bench`.
+    let files: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        for pooling in [true, false] {
+            let engine = Engine::new(&EngineOptions {
+                pooling,
+                ..EngineOptions::default()
+            })?;
+            println!("{:?}", engine.allocation());
+            let plugin = Plugin::load(&engine, None, Guest::default().bytes().into(), LoadOptions::default()).await?;
+            measure("  fresh call, trivial", &plugin, "all", 20_000).await?;
+        }
+        if let Some(wasm) = files.first() {
+            let engine = Engine::new(&EngineOptions::default())?;
+            let summary = match files.get(1) {
+                Some(file) => std::fs::read(file)?.into(),
+                None => Bytes::from(made_summary(110)),
+            };
+            println!("{wasm}, summary of {} KiB", summary.len() / 1024);
+            let capabilities = Capabilities {
+                kubelet: Some(Arc::new(Ready(summary))),
+                ..Capabilities::default()
+            };
+            let bytes: Bytes = std::fs::read(wasm)?.into();
+            let started = Instant::now();
+            let options = LoadOptions {
+                capabilities,
+                grants: Grants::all(),
+                ..LoadOptions::default()
+            };
+            let plugin = Plugin::load(&engine, None, bytes, options).await?;
+            println!(
+                "  load, not cached            {:>9.1} ms",
+                started.elapsed().as_secs_f64() * 1e3
+            );
+            let name = plugin
+                .manifest()
+                .collectors
+                .first()
+                .map(|c| c.name.clone())
+                .ok_or("it has no collector")?;
+            let rows = plugin.collect(&name, "node-1", &[], Duration::from_secs(5)).await?.rows.len();
+            println!("  rows of one tick            {rows:>9}");
+            measure("  tick", &plugin, &name, 1000).await?;
+        }
+        Ok(())
+    })
+}
+
+/// Single calls one after another, then as many as go on one and on two threads.
+async fn measure(what: &str, plugin: &Plugin, collector: &str, calls: usize) -> Outcome<()> {
+    let soon = Duration::from_secs(5);
+    let mut state = Vec::new();
+    let mut took = Vec::with_capacity(calls);
+    for turn in 0..calls + calls / 10 {
+        let started = Instant::now();
+        let collected = plugin.collect(collector, "node-1", &state, soon).await?;
+        // The first tenth warms the slots up.
+        if turn >= calls / 10 {
+            took.push(started.elapsed());
+        }
+        state = collected.state;
+    }
+    took.sort_unstable();
+    let at = |share: f64| {
+        took.get((took.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+            .as_secs_f64()
+            * 1e6
+    };
+    println!("{what:<29} {:>9.1} µs p50 {:>9.1} µs p99", at(0.5), at(0.99));
+    for threads in [1, 2] {
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..threads)
+            .map(|_| {
+                let (plugin, collector, state) = (plugin.clone(), collector.to_owned(), state.clone());
+                tokio::spawn(async move {
+                    for _ in 0..calls {
+                        plugin.collect(&collector, "node-1", &state, soon).await?;
+                    }
+                    Outcome::Ok(())
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await??;
+        }
+        let rate = (threads * calls) as f64 / started.elapsed().as_secs_f64();
+        println!(
+            "{what}, {threads} thread{:<10} {rate:>9.0} /s",
+            if threads == 1 { " " } else { "s" }
+        );
+    }
+    Ok(())
+}
+
+/// `/stats/summary` of a node with so many pods of two containers, as a kubelet writes it.
+fn made_summary(pods: usize) -> String {
+    let usage = |seed: usize| {
+        format!(
+            r#""cpu":{{"time":"2026-01-02T03:04:05Z","usageNanoCores":{},"usageCoreNanoSeconds":{},"psi":{{"full":{{"total":0,"avg10":0,"avg60":0,"avg300":0}},"some":{{"total":0,"avg10":0,"avg60":0,"avg300":0}}}}}},"memory":{{"time":"2026-01-02T03:04:05Z","availableBytes":0,"usageBytes":{},"workingSetBytes":{},"rssBytes":{},"pageFaults":4711,"majorPageFaults":3}}"#,
+            1_000_000 + seed * 7919,
+            1_000_000_000_000_u64 + seed as u64 * 1_000_003,
+            50_000_000 + seed * 4096,
+            40_000_000 + seed * 4096,
+            30_000_000 + seed * 4096
+        )
+    };
+    let mut json = format!(
+        r#"{{"node":{{"nodeName":"node-1","startTime":"2026-01-01T00:00:00Z",{}}},"pods":["#,
+        usage(1)
+    );
+    for pod in 0..pods {
+        let comma = if pod == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        _ = write!(
+            json,
+            r#"{comma}{{"podRef":{{"name":"web-{pod:05}-x7k2p","namespace":"team-{}","uid":"00000000-0000-4000-8000-{pod:012}"}},"startTime":"2026-01-01T00:00:00Z","containers":["#,
+            pod % 7
+        );
+        for container in 0..2 {
+            let comma = if container == 0 { "" } else { "," };
+            _ = write!(
+                json,
+                r#"{comma}{{"name":"container-{container}","startTime":"2026-01-01T00:00:00Z",{},"rootfs":{{"time":"2026-01-02T03:04:05Z","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":4096,"inodesFree":100000,"inodes":200000,"inodesUsed":12}},"logs":{{"time":"2026-01-02T03:04:05Z","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":8192,"inodesFree":100000,"inodes":200000,"inodesUsed":2}}}}"#,
+                usage(pod * 2 + container)
+            );
+        }
+        _ = write!(json, r#"],{}}}"#, usage(pod));
+    }
+    json.push_str("]}");
+    json
+}

@@ -1,0 +1,202 @@
+//! What belongs to one call: the data of its store.
+//!
+//! Made fresh, dropped with the store, so nothing of one call is left for the next. It holds the meters (memory, tables), the
+//! deadline, the granted handles, the log and the WASI context, which has no authority at all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::capabilities::{Grants, Kubelet};
+use crate::counters::Counters;
+use crate::engine::Engine;
+use crate::failure::Panic;
+use crate::limits::Limits;
+use crate::log::{CallLog, Level, PluginLog, Source};
+use crate::stdio::Lines;
+
+/// The handles that a plugin was granted, and nothing else: what is not here cannot be called.
+pub(crate) struct Granted {
+    /// What is effective: requested by the manifest and granted by the operator.
+    pub(crate) effective: Grants,
+    /// What the manifest asks for, to say whose fault a denial is.
+    pub(crate) requested: Grants,
+    pub(crate) config: Option<Bytes>,
+    pub(crate) kubelet: Option<Arc<dyn Kubelet>>,
+}
+
+/// The data of one call's store.
+pub(crate) struct Call {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(crate) meter: Meter,
+    pub(crate) granted: Arc<Granted>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) plugin: Arc<str>,
+    /// The one node that this call may ask for; any if absent.
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) deadline: Instant,
+    /// Bytes that host functions may still answer.
+    pub(crate) answers_left: usize,
+    pub(crate) log: Arc<Mutex<CallLog>>,
+    pub(crate) panic: Option<Panic>,
+    /// Whether the instance is made and the guest's own function was entered.
+    pub(crate) started: bool,
+}
+
+/// Counts memory and tables over all instances of the store; wasmtime's own limits are per memory.
+pub(crate) struct Meter {
+    limits: Arc<Limits>,
+    memory: usize,
+    elements: usize,
+    /// What was asked for when memory was refused.
+    pub(crate) memory_refused: Option<usize>,
+    /// What was asked for when table elements were refused.
+    pub(crate) elements_refused: Option<usize>,
+}
+
+/// What a store is opened with.
+pub(crate) struct Opening<'a> {
+    pub(crate) limits: &'a Arc<Limits>,
+    pub(crate) granted: &'a Arc<Granted>,
+    pub(crate) counters: &'a Arc<Counters>,
+    pub(crate) log: &'a Arc<PluginLog>,
+    pub(crate) plugin: &'a Arc<str>,
+    pub(crate) call: Arc<str>,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) deadline: Instant,
+}
+
+// === impl Opening ===
+
+impl Opening<'_> {
+    /// A store for one call, with every limit set and the clock armed.
+    pub(crate) fn store(self, engine: &Engine) -> Store<Call> {
+        let limits = self.limits;
+        let log = Arc::new(Mutex::new(CallLog::new(self.log.clone(), self.call)));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles);
+        let call = Call {
+            wasi: WasiCtxBuilder::new()
+                .stdout(Lines::new(Source::Stdout, log.clone()))
+                .stderr(Lines::new(Source::Stderr, log.clone()))
+                .allow_tcp(false)
+                .allow_udp(false)
+                .allow_ip_name_lookup(false)
+                .max_random_size(1 << 16)
+                .build(),
+            table,
+            meter: Meter {
+                limits: limits.clone(),
+                memory: 0,
+                elements: 0,
+                memory_refused: None,
+                elements_refused: None,
+            },
+            granted: self.granted.clone(),
+            counters: self.counters.clone(),
+            plugin: self.plugin.clone(),
+            node: self.node,
+            deadline: self.deadline,
+            answers_left: limits.answer_bytes,
+            log,
+            panic: None,
+            started: false,
+        };
+        let mut store = Store::new(engine.wasmtime(), call);
+        store.limiter(|call| &mut call.meter);
+        store.set_hostcall_fuel(limits.hostcall_bytes);
+        store.set_max_component_handles(limits.handles);
+        // At every tick of the epoch the guest makes way for other tasks; past its deadline it does not come back.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if Instant::now() >= store.data().deadline {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            }
+        });
+        store
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Until when a host function may take: a tenth of what is left, at most 100 ms, stays for the guest to handle the error.
+    pub(crate) fn host_deadline(&self) -> Instant {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let reserve = (left / 10).min(Duration::from_millis(100));
+        self.deadline.checked_sub(reserve).unwrap_or(self.deadline)
+    }
+
+    pub(crate) fn write(&self, level: Level, source: Source, message: &str) {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(level, source, message);
+    }
+}
+
+impl WasiView for Call {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// The refused growth and its limit, for the report.
+    pub(crate) fn memory_over(&self) -> Option<(usize, usize)> {
+        self.memory_refused.map(|wanted| (wanted, self.limits.memory_bytes))
+    }
+
+    pub(crate) fn elements_over(&self) -> Option<(usize, usize)> {
+        self.elements_refused.map(|wanted| (wanted, self.limits.table_elements))
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.memory.saturating_add(desired.saturating_sub(current));
+        // `maximum` is the guest's own or the pool's; above it the growth fails whatever we say.
+        let fits = wanted <= self.limits.memory_bytes && maximum.is_none_or(|m| desired <= m);
+        if fits {
+            self.memory = wanted;
+        } else {
+            self.memory_refused = Some(wanted);
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.elements.saturating_add(desired.saturating_sub(current));
+        let fits = wanted <= self.limits.table_elements && maximum.is_none_or(|m| desired <= m);
+        if fits {
+            self.elements = wanted;
+        } else {
+            self.elements_refused = Some(wanted);
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories
+    }
+}

@@ -1,0 +1,584 @@
+//! One version of a plugin: loaded once, called often.
+//!
+//! Loading inspects, compiles (or takes from the cache), links, and asks for the manifest; whatever does not fit is one sentence.
+//! After that every call enters a fresh instance in a store of its own, under every limit, and leaves nothing behind. Dropping the
+//! future of a call ends the guest wherever it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use outrigger_manifest::{Collector, Each, Manifest};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use crate::artifacts::ArtifactCache;
+use crate::bindings::exports::outrigger::plugin::{collector, describe, migrator};
+use crate::call::{Call, Granted, Opening};
+use crate::capabilities::{Capabilities, Capability, ContractError, Grants};
+use crate::compile::{CompileError, Origin, compile};
+use crate::counters::{Counters, Counts, Gauge};
+use crate::engine::Engine;
+use crate::failure::{BadResult, CallError, Remains};
+use crate::inspect::{Inspection, Role, Unfit};
+use crate::limits::Limits;
+use crate::log::{Level, PluginLog};
+use crate::rows::{Collected, RowRules};
+
+/// How to load a plugin.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// What it may cost.
+    pub limits: Limits,
+    /// What the operator grants it.
+    pub grants: Grants,
+    /// Who answers its host calls.
+    pub capabilities: Capabilities,
+}
+
+/// Why a plugin was not loaded: one sentence for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are not a plugin for this host.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// It does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It imports a function that this host does not have, or with another type.
+    #[error("the plugin does not link: {0}; build it with an SDK for contract {ours}", ours = outrigger_manifest::CONTRACT)]
+    Link(String),
+    /// `describe` failed.
+    #[error("the plugin cannot describe itself: {0}")]
+    Describe(#[source] CallError),
+    /// What `describe` returned is not a manifest.
+    #[error("the plugin's manifest is not valid: {0}")]
+    Manifest(#[from] outrigger_manifest::Unfit),
+    /// The manifest is over its limit.
+    #[error("the plugin's manifest has {bytes} bytes, the limit is {limit}")]
+    ManifestTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The manifest and the exports disagree.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// The limits ask for more than the engine has.
+    #[error("the plugin's memory limit of {wanted} bytes is over the engine's {most}; raise the engine's")]
+    Limits {
+        /// The plugin's limit.
+        wanted: usize,
+        /// The engine's.
+        most: usize,
+    },
+}
+
+/// A plugin, ready to be called. Cloning is cheap; all clones are one.
+#[derive(Clone)]
+pub struct Plugin(Arc<Loaded>);
+
+struct Loaded {
+    runner: Runner,
+    manifest: Manifest,
+    inspection: Inspection,
+    origin: Origin,
+    collector: Option<collector::GuestIndices>,
+    migrator: Option<migrator::GuestIndices>,
+    rules: BTreeMap<String, (Each, RowRules)>,
+}
+
+/// What it takes to run a call, also before the manifest is known.
+struct Runner {
+    engine: Engine,
+    pre: InstancePre<Call>,
+    name: Arc<str>,
+    limits: Arc<Limits>,
+    granted: Arc<Granted>,
+    log: Arc<PluginLog>,
+    counters: Arc<Counters>,
+    slots: Semaphore,
+}
+
+/// The right to run one call.
+struct Admission<'a> {
+    _own: SemaphorePermit<'a>,
+    _engine: SemaphorePermit<'a>,
+    _in_flight: Gauge<'a>,
+}
+
+/// A call as it is known to logs and errors, and when it must be over.
+struct Ticket {
+    call: String,
+    node: Option<Arc<str>>,
+    after: Duration,
+    deadline: Instant,
+}
+
+/// How long the outer timer waits after the deadline: the epoch's own stop, which knows where the guest was, comes first.
+const GRACE: Duration = Duration::from_millis(250);
+
+// === impl Plugin ===
+
+impl Plugin {
+    /// Makes a plugin of a component's bytes.
+    ///
+    /// # Errors
+    /// One sentence for each way of not fitting. Nothing of the plugin stays behind.
+    pub async fn load(
+        engine: &Engine,
+        cache: Option<&ArtifactCache>,
+        bytes: Bytes,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let LoadOptions {
+            limits,
+            grants,
+            capabilities,
+        } = options;
+        Self::load_as(engine, cache, bytes, limits, |_| (grants, capabilities)).await
+    }
+
+    /// [`Plugin::load`] for an operator who decides by the manifest, which carries the plugin's name: `decide` says what is
+    /// granted and who answers, once the manifest is known to be valid.
+    ///
+    /// # Errors
+    /// As [`Plugin::load`].
+    pub async fn load_as(
+        engine: &Engine,
+        cache: Option<&ArtifactCache>,
+        bytes: Bytes,
+        limits: Limits,
+        decide: impl FnOnce(&Manifest) -> (Grants, Capabilities) + Send,
+    ) -> Result<Self, LoadError> {
+        if limits.memory_bytes > engine.options().memory_bytes {
+            return Err(LoadError::Limits {
+                wanted: limits.memory_bytes,
+                most: engine.options().memory_bytes,
+            });
+        }
+        let (inspection, bytes) = inspect(bytes, limits.component_bytes).await?;
+        if let Some(role) = inspection.roles.iter().find(|r| !r.is_served()) {
+            return Err(LoadError::Inconsistent(format!(
+                "the plugin exports the role {role}, which this version of the host does not serve"
+            )));
+        }
+        let (component, origin) = compile(engine, cache, &inspection.digest, bytes, limits.compile_deadline).await?;
+        let link = |e: wasmtime::Error| LoadError::Link(format!("{e:#}"));
+        let pre = engine.linker().instantiate_pre(&component).map_err(link)?;
+        let described = describe::GuestIndices::new(&pre).map_err(link)?;
+        let collects = inspection.roles.contains(&Role::Collector);
+        let collector = collects
+            .then(|| collector::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(link)?;
+        let migrator = inspection
+            .migrates
+            .then(|| migrator::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(link)?;
+
+        // The name is not known before the manifest is; until then it is called by its digest.
+        let nobody: Arc<str> = format!("sha256:{}", inspection.digest.get(..12).unwrap_or_default()).into();
+        let limits = Arc::new(limits);
+        let nothing = Granted {
+            effective: Grants::none(),
+            requested: Grants::none(),
+            config: None,
+            kubelet: None,
+        };
+        let runner = Runner::new(engine.clone(), pre, nobody, limits, nothing, &Capabilities::default());
+        let manifest = runner.describe(&described).await?;
+        let requested = requested(&manifest)?;
+        agree(&manifest, &inspection)?;
+
+        let (grants, capabilities) = decide(&manifest);
+        let effective = requested.and(&grants);
+        let granted = Granted {
+            config: effective.allows(Capability::Config).then(|| capabilities.config.clone()),
+            kubelet: capabilities.kubelet.clone().filter(|_| effective.allows(Capability::Kubelet)),
+            effective,
+            requested,
+        };
+        let Runner { engine, pre, limits, .. } = runner;
+        let runner = Runner::new(engine, pre, manifest.name.as_str().into(), limits, granted, &capabilities);
+        let rule = |c: &Collector| (c.name.clone(), (c.each, RowRules::new(&manifest, c)));
+        let rules = manifest.collectors.iter().map(rule).collect();
+        Ok(Self(Arc::new(Loaded {
+            runner,
+            manifest,
+            inspection,
+            origin,
+            collector,
+            migrator,
+            rules,
+        })))
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// What its bytes say of it.
+    #[must_use]
+    pub fn inspection(&self) -> &Inspection {
+        &self.0.inspection
+    }
+
+    /// Whether its code came from the cache.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.0.origin
+    }
+
+    /// What it may use: asked for by its manifest and granted by the operator.
+    #[must_use]
+    pub fn grants(&self) -> &Grants {
+        &self.0.runner.granted.effective
+    }
+
+    /// What it may cost.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.runner.limits
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.runner.counts()
+    }
+
+    /// One tick of the collector `name` for one target (a node's name; empty for `each: once`), in at most `deadline` and the
+    /// plugin's own limit, waiting for a slot included. Dropping the future ends the guest.
+    ///
+    /// # Errors
+    /// Everything that keeps the tick from a result; the old state is still good. Rows that are not good are no error: see
+    /// [`Collected::complaints`].
+    pub async fn collect(&self, name: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {
+        let Loaded {
+            runner,
+            collector,
+            rules,
+            ..
+        } = &*self.0;
+        let (Some(indices), Some((each, rules))) = (collector, rules.get(name)) else {
+            return Err(CallError::NoSuchCollector {
+                plugin: runner.name.to_string(),
+                collector: name.to_owned(),
+            });
+        };
+        let node = (*each == Each::Node).then(|| Arc::from(target));
+        let slash = if target.is_empty() { "" } else { "/" };
+        let ticket = Runner::ticket(
+            format!("collect {name}{slash}{target}"),
+            node,
+            deadline.min(runner.limits.call_deadline),
+        );
+        let outcome = async {
+            let _place = runner.admit(&ticket).await?;
+            let mut store = runner.store(&ticket);
+            let work = async {
+                let instance = runner.pre.instantiate_async(&mut store).await?;
+                store.data_mut().started = true;
+                indices
+                    .load(&mut store, &instance)?
+                    .call_collect(&mut store, name, target, state)
+                    .await
+            };
+            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
+            let found = runner
+                .settle(&ticket, store, outcome)?
+                .map_err(|e| runner.refused(&ticket, e))?;
+            rules.check(found, &runner.limits).map_err(|why| runner.bad(&ticket, why))
+        };
+        let collected = runner.count(outcome.await)?;
+        if !collected.complaints.is_empty() {
+            runner
+                .counters
+                .rows_refused
+                .fetch_add(collected.complaints.count as u64, Ordering::Relaxed);
+            runner.log.host(&ticket.call, Level::Warn, &collected.complaints.to_string());
+        }
+        Ok(collected)
+    }
+
+    /// Carries one target's state of the collector `name` over from schema `old`, within the plugin's own deadline; `None` if the
+    /// plugin does not know how, and the state starts empty.
+    ///
+    /// # Errors
+    /// Everything that keeps the call from a result; the state then starts empty, too.
+    pub async fn migrate(&self, name: &str, old: u32, state: &[u8]) -> Result<Option<Vec<u8>>, CallError> {
+        let Loaded {
+            runner, migrator, rules, ..
+        } = &*self.0;
+        let Some(indices) = migrator else { return Ok(None) };
+        if !rules.contains_key(name) {
+            return Err(CallError::NoSuchCollector {
+                plugin: runner.name.to_string(),
+                collector: name.to_owned(),
+            });
+        }
+        let ticket = Runner::ticket(format!("migrate {name}"), None, runner.limits.call_deadline);
+        let outcome = async {
+            let _place = runner.admit(&ticket).await?;
+            let mut store = runner.store(&ticket);
+            let work = async {
+                let instance = runner.pre.instantiate_async(&mut store).await?;
+                store.data_mut().started = true;
+                indices
+                    .load(&mut store, &instance)?
+                    .call_migrate(&mut store, name, old, state)
+                    .await
+            };
+            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
+            let state = runner
+                .settle(&ticket, store, outcome)?
+                .map_err(|e| runner.refused(&ticket, e))?;
+            let (bytes, limit) = (state.len(), runner.limits.state_bytes);
+            if bytes > limit {
+                Err(runner.bad(&ticket, BadResult::State { bytes, limit }))
+            } else {
+                Ok(state)
+            }
+        };
+        runner.count(outcome.await).map(Some)
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Loaded { runner, inspection, .. } = &*self.0;
+        f.debug_struct("Plugin")
+            .field("name", &runner.name)
+            .field("digest", &inspection.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Inspection reads and validates every byte, which takes milliseconds for large components: not on a thread that serves.
+async fn inspect(bytes: Bytes, limit: usize) -> Result<(Inspection, Bytes), LoadError> {
+    let work = move || Inspection::within(&bytes, limit).map(|found| (found, bytes));
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| CompileError::Failed(e.to_string()))?
+        .map_err(LoadError::Unfit)
+}
+
+fn requested(manifest: &Manifest) -> Result<Grants, LoadError> {
+    let names = manifest.capabilities.iter().map(|c| c.name.as_str());
+    Grants::from_names(names)
+        .map_err(|e| LoadError::Inconsistent(format!("the plugin's manifest is not valid: capabilities: {e}")))
+}
+
+/// What is declared is exported, and what is exported is declared.
+fn agree(manifest: &Manifest, inspection: &Inspection) -> Result<(), LoadError> {
+    let exports = inspection.roles.contains(&Role::Collector);
+    let why = match (manifest.collectors.is_empty(), exports) {
+        (false, false) => {
+            "the manifest declares collectors, but the component does not export the role collector; use the SDK's `plugin!`"
+        }
+        (true, true) => {
+            "the component exports the role collector, but the manifest declares no collector; add one to `collectors`"
+        }
+        _ => return Ok(()),
+    };
+    Err(LoadError::Inconsistent(why.to_owned()))
+}
+
+// === impl Runner ===
+
+impl Runner {
+    fn new(
+        engine: Engine,
+        pre: InstancePre<Call>,
+        name: Arc<str>,
+        limits: Arc<Limits>,
+        granted: Granted,
+        capabilities: &Capabilities,
+    ) -> Self {
+        let log = Arc::new(PluginLog::new(name.clone(), capabilities.log.clone(), limits.clone()));
+        let slots = Semaphore::new(limits.calls_in_flight.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            engine,
+            pre,
+            name,
+            slots,
+            limits,
+            granted: Arc::new(granted),
+            log,
+            counters: Arc::default(),
+        }
+    }
+
+    async fn describe(&self, indices: &describe::GuestIndices) -> Result<Manifest, LoadError> {
+        let ticket = Self::ticket("describe".to_owned(), None, self.limits.describe_deadline);
+        let outcome = async {
+            let _place = self.admit(&ticket).await?;
+            let mut store = self.store(&ticket);
+            let work = async {
+                let instance = self.pre.instantiate_async(&mut store).await?;
+                store.data_mut().started = true;
+                indices.load(&mut store, &instance)?.call_describe(&mut store).await
+            };
+            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
+            self.settle(&ticket, store, outcome)
+        };
+        let json = outcome.await.map_err(LoadError::Describe)?;
+        if json.len() > self.limits.manifest_bytes {
+            return Err(LoadError::ManifestTooLarge {
+                bytes: json.len(),
+                limit: self.limits.manifest_bytes,
+            });
+        }
+        Ok(Manifest::read(&json)?)
+    }
+
+    fn ticket(call: String, node: Option<Arc<str>>, deadline: Duration) -> Ticket {
+        // `describe` may take its own time; everything else at most the call's.
+        let most = self.limits.call_deadline.max(self.limits.describe_deadline);
+        let after = deadline.min(most);
+        Ticket {
+            call,
+            node,
+            after,
+            deadline: Instant::now() + after,
+        }
+    }
+
+    /// Waits for a slot of the plugin and one of the engine, first come first served.
+    async fn admit(&self, ticket: &Ticket) -> Result<Admission<'_>, CallError> {
+        let take = async || {
+            // The plugin's own first: one that is slow must not sit on slots of the engine.
+            let own = self.slots.acquire().await.ok()?;
+            let engine = self.engine.slots().acquire().await.ok()?;
+            Some((own, engine))
+        };
+        let free = self.slots.try_acquire().ok().zip(self.engine.slots().try_acquire().ok());
+        let taken = match free {
+            Some(taken) => Some(taken),
+            None => {
+                let waiting = Gauge::up(&self.counters.waiting);
+                if waiting.now() > self.limits.calls_waiting as u64 {
+                    None
+                } else {
+                    tokio::time::timeout_at(ticket.deadline.into(), take()).await.ok().flatten()
+                }
+            }
+        };
+        let (own, engine) = taken.ok_or_else(|| self.busy())?;
+        Ok(Admission {
+            _own: own,
+            _engine: engine,
+            _in_flight: Gauge::up(&self.counters.in_flight),
+        })
+    }
+
+    fn store(&self, ticket: &Ticket) -> Store<Call> {
+        let opening = Opening {
+            limits: &self.limits,
+            granted: &self.granted,
+            counters: &self.counters,
+            log: &self.log,
+            plugin: &self.name,
+            call: ticket.call.as_str().into(),
+            node: ticket.node.clone(),
+            deadline: ticket.deadline,
+        };
+        opening.store(&self.engine)
+    }
+
+    /// Ends the store, and says what became of the call.
+    fn settle<T>(&self, ticket: &Ticket, store: Store<Call>, outcome: Outcome<T>) -> Result<T, CallError> {
+        let error = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            // It did not even yield to be stopped: it waited for the host.
+            Err(_) => {
+                let (plugin, call) = (self.name.to_string(), ticket.call.clone());
+                return Err(CallError::Deadline {
+                    plugin,
+                    call,
+                    after: ticket.after,
+                    frames: Vec::new(),
+                });
+            }
+        };
+        let call = store.into_data();
+        let remains = Remains {
+            plugin: &self.name,
+            call: &ticket.call,
+            after: ticket.after,
+            memory: call.meter.memory_over(),
+            table: call.meter.elements_over(),
+            waiting: self.waiting(),
+            started: call.started,
+            panic: call.panic,
+        };
+        Err(remains.judge(&error))
+    }
+
+    fn refused(&self, ticket: &Ticket, error: crate::bindings::outrigger::plugin::types::Error) -> CallError {
+        CallError::Refused {
+            plugin: self.name.to_string(),
+            call: ticket.call.clone(),
+            error: ContractError::from_guest(error),
+        }
+    }
+
+    fn bad(&self, ticket: &Ticket, why: BadResult) -> CallError {
+        CallError::BadResult {
+            plugin: self.name.to_string(),
+            call: ticket.call.clone(),
+            why,
+        }
+    }
+
+    fn busy(&self) -> CallError {
+        CallError::Busy {
+            plugin: self.name.to_string(),
+            waiting: self.waiting(),
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        usize::try_from(self.counters.waiting.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    fn count<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+        match &outcome {
+            Ok(_) => _ = self.counters.succeeded.fetch_add(1, Ordering::Relaxed),
+            Err(error) => self.counters.failed(error),
+        }
+        outcome
+    }
+
+    fn counts(&self) -> Counts {
+        let lines = self.log.written.load(Ordering::Relaxed);
+        let lines_dropped = self.log.dropped.load(Ordering::Relaxed);
+        Counts {
+            lines,
+            lines_dropped,
+            ..self.counters.read()
+        }
+    }
+}
+
+/// What the timer and the engine made of a call.
+type Outcome<T> = Result<wasmtime::Result<T>, tokio::time::error::Elapsed>;
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// When the store is dropped, whatever the guest does.
+    fn last(&self) -> tokio::time::Instant {
+        (self.deadline + GRACE).into()
+    }
+}
