@@ -133,19 +133,9 @@ impl Trouble {
     }
 
     fn judge(&mut self, error: &Error) {
-        match code(error) {
-            // The ordinary end of a watch that fell behind: the next list mends it.
-            Some(410) => debug!(what = self.subject.what, "watch expired, listing again"),
-            Some(403) => {
-                let advice = format!("; add this rule to its ClusterRole or Role: {}", self.subject.rule);
-                self.begins("this service account may not list and watch them", &advice);
-            }
-            Some(401) => self.begins(
-                "kube-apiserver does not know who we are (401)",
-                "; the token or certificate of the kubeconfig or service account has expired or is of another cluster",
-            ),
-            Some(code) => self.begins(&format!("kube-apiserver answered {code}"), &format!(": {error}")),
-            None => self.begins("kube-apiserver does not answer", &format!(": {}", chain(error))),
+        match verdict(error, self.subject) {
+            Some((fact, more)) => self.begins(&fact, &more),
+            None => debug!(what = self.subject.what, "watch expired, listing again"),
         }
     }
 
@@ -174,6 +164,24 @@ impl Trouble {
             info!(what, "following {what} again after {:.1?}", since.elapsed());
         }
     }
+}
+
+/// What is wrong, and what to do about it or what else is known. None for the ordinary end of a watch that fell behind: the
+/// list that follows mends it.
+fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
+    Some(match code(error) {
+        Some(410) => return None,
+        Some(403) => (
+            "this service account may not list and watch them (403)".to_owned(),
+            format!("; add this rule to its ClusterRole or Role: {}", subject.rule),
+        ),
+        Some(401) => (
+            "kube-apiserver does not know who we are (401)".to_owned(),
+            "; the token or certificate of the kubeconfig or service account has expired or is of another cluster".to_owned(),
+        ),
+        Some(code) => (format!("kube-apiserver answered {code}"), format!(": {error}")),
+        None => ("kube-apiserver does not answer".to_owned(), format!(": {}", chain(error))),
+    })
 }
 
 /// The HTTP status in a watcher's error.
@@ -236,4 +244,56 @@ pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 /// See [`read`].
 pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_trouble() {
+        let subject = Subject {
+            what: "pods",
+            rule: "resources: [pods], verbs: [get, list, watch]",
+        };
+        let answer = |code: u16| {
+            let status = Status {
+                code,
+                message: "scripted".into(),
+                ..Status::default()
+            };
+            kube::Error::Api(status.boxed())
+        };
+        let lost = kube::Error::Service("connection refused".into());
+        let cases = [
+            (
+                "list denied",
+                Error::InitialListFailed(answer(403)),
+                Some("verbs: [get, list, watch]"),
+            ),
+            ("watch denied", Error::WatchStartFailed(answer(403)), Some("add this rule")),
+            ("unknown caller", Error::InitialListFailed(answer(401)), Some("has expired")),
+            ("its own trouble", Error::WatchFailed(answer(500)), Some("answered 500")),
+            ("away", Error::WatchFailed(lost), Some("connection refused")),
+            (
+                "expired",
+                Error::WatchError(
+                    Status {
+                        code: 410,
+                        ..Status::default()
+                    }
+                    .boxed(),
+                ),
+                None,
+            ),
+        ];
+        for (name, error, expected) in cases {
+            let said = verdict(&error, subject).map(|(fact, more)| fact + &more);
+            assert_eq!(said.is_some(), expected.is_some(), "{name}: {said:?}");
+            let (said, expected) = (said.unwrap_or_default(), expected.unwrap_or_default());
+            assert!(said.contains(expected) && !said.contains('\n'), "{name}: {said}");
+        }
+    }
 }

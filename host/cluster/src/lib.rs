@@ -18,6 +18,8 @@ mod dial;
 mod informer;
 pub mod kubelet;
 pub mod labels;
+#[cfg(test)]
+mod live;
 mod material;
 pub mod nodes;
 pub mod pods;

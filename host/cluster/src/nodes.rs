@@ -328,6 +328,8 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(fro
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::type_complexity, reason = "a table of cases says more than its type")]
+
     use super::*;
     use crate::scripted::{self, Server, event, list, status, status_json, until, watch};
 

@@ -2,8 +2,8 @@
 //!
 //! kube-apiserver is asked for metadata only, and for pods in phase Running only: a pod that has ended has no usage. Of the
 //! metadata namespace, name and labels are kept; everything else, managedFields first of all, is skipped while the bytes
-//! are parsed. Label sets are shared between the pods that wear the same. Measured (see the test at the end): about
-//! 110 bytes for a pod of a Deployment, whatever its labels weigh.
+//! are parsed. Label sets are shared between the pods that wear the same. Measured (see the test at the end): 100 bytes for
+//! a pod of a Deployment whatever its labels weigh, 1,190 for one whose five labels nobody shares.
 //!
 //! While kube-apiserver is away the last known pods stay. A pod that stops running leaves the field selector, which arrives
 //! as a deletion.

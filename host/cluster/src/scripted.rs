@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -135,49 +134,47 @@ impl Drop for Server {
     }
 }
 
-fn answer(
+async fn answer(
     request: Request<Incoming>,
     log: Arc<Mutex<Vec<Asked>>>,
     script: Arc<Mutex<VecDeque<Step>>>,
-) -> impl Future<Output = Result<Response<BoxBody<Bytes, Infallible>>, Infallible>> {
-    async move {
-        let (head, body) = request.into_parts();
-        let header = |name| {
-            head.headers
-                .get(name)
-                .map_or_else(String::new, |v| v.to_str().unwrap().to_owned())
-        };
-        let body = body.collect().await.unwrap().to_bytes();
-        let asked = Asked {
-            method: head.method.to_string(),
-            uri: head.uri.to_string(),
-            accept: header(http::header::ACCEPT),
-            agent: header(http::header::USER_AGENT),
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        };
-        log.lock().unwrap().push(asked);
-        // Who asks beyond the script waits until it goes on.
-        let step = loop {
-            let next = script.lock().unwrap().pop_front();
-            match next {
-                Some(step) => break step,
-                None => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
-        let (code, body) = match step {
-            Step::Say(code, text) => (code, Full::new(Bytes::from(text)).boxed()),
-            Step::Watch(lines) => {
-                let frames = futures::stream::unfold(lines, |mut lines| async move {
-                    let line = lines.recv().await?;
-                    Some((Ok(Frame::data(Bytes::from(line))), lines))
-                });
-                (200, BodyExt::boxed(StreamBody::new(frames)))
-            }
-        };
-        Ok(Response::builder()
-            .status(code)
-            .header("content-type", "application/json")
-            .body(body)
-            .unwrap())
-    }
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let header = |name| {
+        head.headers
+            .get(name)
+            .map_or_else(String::new, |v| v.to_str().unwrap().to_owned())
+    };
+    let body = body.collect().await.unwrap().to_bytes();
+    let asked = Asked {
+        method: head.method.to_string(),
+        uri: head.uri.to_string(),
+        accept: header(http::header::ACCEPT),
+        agent: header(http::header::USER_AGENT),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    };
+    log.lock().unwrap().push(asked);
+    // Who asks beyond the script waits until it goes on.
+    let step = loop {
+        let next = script.lock().unwrap().pop_front();
+        match next {
+            Some(step) => break step,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let (code, body) = match step {
+        Step::Say(code, text) => (code, Full::new(Bytes::from(text)).boxed()),
+        Step::Watch(lines) => {
+            let frames = futures::stream::unfold(lines, |mut lines| async move {
+                let line = lines.recv().await?;
+                Some((Ok(Frame::data(Bytes::from(line))), lines))
+            });
+            (200, BodyExt::boxed(StreamBody::new(frames)))
+        }
+    };
+    Ok(Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap())
 }
