@@ -10,8 +10,9 @@
 #[path = "../tests/sandbox/guests.rs"]
 #[allow(
     dead_code,
-    unreachable_pub,
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     reason = "shared with the tests, which use all of it"
 )]
 mod guests;

@@ -36,6 +36,7 @@ mod limits;
 mod log;
 mod plugin;
 mod rows;
+mod runner;
 mod stdio;
 
 pub use artifacts::{ArtifactCache, CacheError};

@@ -289,8 +289,7 @@ mod tests {
         let mut call = CallLog::new(Arc::new(log), "c".into());
         work(&mut call);
         drop(call);
-        let lines = kept.0.lock().unwrap().clone();
-        lines
+        kept.0.lock().unwrap().clone()
     }
 
     #[test]
@@ -357,8 +356,10 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_cut() {
-        let mut limits = Limits::default();
-        limits.log_line_bytes = 10;
+        let limits = Limits {
+            log_line_bytes: 10,
+            ..Limits::default()
+        };
         let lines = logged(limits, |log| (0..100).for_each(|_| log.stream(Source::Stdout, &[b'x'; 1000])));
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0].2, format!("{}…", "x".repeat(10)));

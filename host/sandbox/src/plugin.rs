@@ -8,26 +8,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_manifest::{Collector, Each, Manifest};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::Store;
-use wasmtime::component::InstancePre;
 
 use crate::artifacts::ArtifactCache;
 use crate::bindings::exports::outrigger::plugin::{collector, describe, migrator};
-use crate::call::{Call, Granted, Opening};
-use crate::capabilities::{Capabilities, Capability, ContractError, Grants};
+use crate::call::Granted;
+use crate::capabilities::{Capabilities, Capability, Grants};
 use crate::compile::{CompileError, Origin, compile};
-use crate::counters::{Counters, Counts, Gauge};
+use crate::counters::Counts;
 use crate::engine::Engine;
-use crate::failure::{BadResult, CallError, Remains};
+use crate::failure::{BadResult, CallError};
 use crate::inspect::{Inspection, Role, Unfit};
 use crate::limits::Limits;
-use crate::log::{Level, PluginLog};
+use crate::log::Level;
 use crate::rows::{Collected, RowRules};
+use crate::runner::{Runner, Ticket};
 
 /// How to load a plugin.
 #[derive(Debug, Clone, Default)]
@@ -92,36 +90,6 @@ struct Loaded {
     migrator: Option<migrator::GuestIndices>,
     rules: BTreeMap<String, (Each, RowRules)>,
 }
-
-/// What it takes to run a call, also before the manifest is known.
-struct Runner {
-    engine: Engine,
-    pre: InstancePre<Call>,
-    name: Arc<str>,
-    limits: Arc<Limits>,
-    granted: Arc<Granted>,
-    log: Arc<PluginLog>,
-    counters: Arc<Counters>,
-    slots: Semaphore,
-}
-
-/// The right to run one call.
-struct Admission<'a> {
-    _own: SemaphorePermit<'a>,
-    _engine: SemaphorePermit<'a>,
-    _in_flight: Gauge<'a>,
-}
-
-/// A call as it is known to logs and errors, and when it must be over.
-struct Ticket {
-    call: String,
-    node: Option<Arc<str>>,
-    after: Duration,
-    deadline: Instant,
-}
-
-/// How long the outer timer waits after the deadline: the epoch's own stop, which knows where the guest was, comes first.
-const GRACE: Duration = Duration::from_millis(250);
 
 // === impl Plugin ===
 
@@ -193,7 +161,7 @@ impl Plugin {
             kubelet: None,
         };
         let runner = Runner::new(engine.clone(), pre, nobody, limits, nothing, &Capabilities::default());
-        let manifest = runner.describe(&described).await?;
+        let manifest = describe(&runner, &described).await?;
         let requested = requested(&manifest)?;
         agree(&manifest, &inspection)?;
 
@@ -277,7 +245,7 @@ impl Plugin {
         };
         let node = (*each == Each::Node).then(|| Arc::from(target));
         let slash = if target.is_empty() { "" } else { "/" };
-        let ticket = Runner::ticket(
+        let ticket = Ticket::new(
             format!("collect {name}{slash}{target}"),
             node,
             deadline.min(runner.limits.call_deadline),
@@ -286,8 +254,7 @@ impl Plugin {
             let _place = runner.admit(&ticket).await?;
             let mut store = runner.store(&ticket);
             let work = async {
-                let instance = runner.pre.instantiate_async(&mut store).await?;
-                store.data_mut().started = true;
+                let instance = runner.enter(&mut store).await?;
                 indices
                     .load(&mut store, &instance)?
                     .call_collect(&mut store, name, target, state)
@@ -326,13 +293,12 @@ impl Plugin {
                 collector: name.to_owned(),
             });
         }
-        let ticket = Runner::ticket(format!("migrate {name}"), None, runner.limits.call_deadline);
+        let ticket = Ticket::new(format!("migrate {name}"), None, runner.limits.call_deadline);
         let outcome = async {
             let _place = runner.admit(&ticket).await?;
             let mut store = runner.store(&ticket);
             let work = async {
-                let instance = runner.pre.instantiate_async(&mut store).await?;
-                store.data_mut().started = true;
+                let instance = runner.enter(&mut store).await?;
                 indices
                     .load(&mut store, &instance)?
                     .call_migrate(&mut store, name, old, state)
@@ -393,192 +359,23 @@ fn agree(manifest: &Manifest, inspection: &Inspection) -> Result<(), LoadError> 
     Err(LoadError::Inconsistent(why.to_owned()))
 }
 
-// === impl Runner ===
-
-impl Runner {
-    fn new(
-        engine: Engine,
-        pre: InstancePre<Call>,
-        name: Arc<str>,
-        limits: Arc<Limits>,
-        granted: Granted,
-        capabilities: &Capabilities,
-    ) -> Self {
-        let log = Arc::new(PluginLog::new(name.clone(), capabilities.log.clone(), limits.clone()));
-        let slots = Semaphore::new(limits.calls_in_flight.clamp(1, Semaphore::MAX_PERMITS));
-        Self {
-            engine,
-            pre,
-            name,
-            slots,
-            limits,
-            granted: Arc::new(granted),
-            log,
-            counters: Arc::default(),
-        }
-    }
-
-    async fn describe(&self, indices: &describe::GuestIndices) -> Result<Manifest, LoadError> {
-        let ticket = Self::ticket("describe".to_owned(), None, self.limits.describe_deadline);
-        let outcome = async {
-            let _place = self.admit(&ticket).await?;
-            let mut store = self.store(&ticket);
-            let work = async {
-                let instance = self.pre.instantiate_async(&mut store).await?;
-                store.data_mut().started = true;
-                indices.load(&mut store, &instance)?.call_describe(&mut store).await
-            };
-            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
-            self.settle(&ticket, store, outcome)
+/// Asks for the manifest.
+async fn describe(runner: &Runner, indices: &describe::GuestIndices) -> Result<Manifest, LoadError> {
+    let ticket = Ticket::new("describe".to_owned(), None, runner.limits.describe_deadline);
+    let outcome = async {
+        let _place = runner.admit(&ticket).await?;
+        let mut store = runner.store(&ticket);
+        let work = async {
+            let instance = runner.enter(&mut store).await?;
+            indices.load(&mut store, &instance)?.call_describe(&mut store).await
         };
-        let json = outcome.await.map_err(LoadError::Describe)?;
-        if json.len() > self.limits.manifest_bytes {
-            return Err(LoadError::ManifestTooLarge {
-                bytes: json.len(),
-                limit: self.limits.manifest_bytes,
-            });
-        }
-        Ok(Manifest::read(&json)?)
+        let outcome = tokio::time::timeout_at(ticket.last(), work).await;
+        runner.settle(&ticket, store, outcome)
+    };
+    let json = outcome.await.map_err(LoadError::Describe)?;
+    let (bytes, limit) = (json.len(), runner.limits.manifest_bytes);
+    if bytes > limit {
+        return Err(LoadError::ManifestTooLarge { bytes, limit });
     }
-
-    fn ticket(call: String, node: Option<Arc<str>>, deadline: Duration) -> Ticket {
-        // `describe` may take its own time; everything else at most the call's.
-        let most = self.limits.call_deadline.max(self.limits.describe_deadline);
-        let after = deadline.min(most);
-        Ticket {
-            call,
-            node,
-            after,
-            deadline: Instant::now() + after,
-        }
-    }
-
-    /// Waits for a slot of the plugin and one of the engine, first come first served.
-    async fn admit(&self, ticket: &Ticket) -> Result<Admission<'_>, CallError> {
-        let take = async || {
-            // The plugin's own first: one that is slow must not sit on slots of the engine.
-            let own = self.slots.acquire().await.ok()?;
-            let engine = self.engine.slots().acquire().await.ok()?;
-            Some((own, engine))
-        };
-        let free = self.slots.try_acquire().ok().zip(self.engine.slots().try_acquire().ok());
-        let taken = match free {
-            Some(taken) => Some(taken),
-            None => {
-                let waiting = Gauge::up(&self.counters.waiting);
-                if waiting.now() > self.limits.calls_waiting as u64 {
-                    None
-                } else {
-                    tokio::time::timeout_at(ticket.deadline.into(), take()).await.ok().flatten()
-                }
-            }
-        };
-        let (own, engine) = taken.ok_or_else(|| self.busy())?;
-        Ok(Admission {
-            _own: own,
-            _engine: engine,
-            _in_flight: Gauge::up(&self.counters.in_flight),
-        })
-    }
-
-    fn store(&self, ticket: &Ticket) -> Store<Call> {
-        let opening = Opening {
-            limits: &self.limits,
-            granted: &self.granted,
-            counters: &self.counters,
-            log: &self.log,
-            plugin: &self.name,
-            call: ticket.call.as_str().into(),
-            node: ticket.node.clone(),
-            deadline: ticket.deadline,
-        };
-        opening.store(&self.engine)
-    }
-
-    /// Ends the store, and says what became of the call.
-    fn settle<T>(&self, ticket: &Ticket, store: Store<Call>, outcome: Outcome<T>) -> Result<T, CallError> {
-        let error = match outcome {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            // It did not even yield to be stopped: it waited for the host.
-            Err(_) => {
-                let (plugin, call) = (self.name.to_string(), ticket.call.clone());
-                return Err(CallError::Deadline {
-                    plugin,
-                    call,
-                    after: ticket.after,
-                    frames: Vec::new(),
-                });
-            }
-        };
-        let call = store.into_data();
-        let remains = Remains {
-            plugin: &self.name,
-            call: &ticket.call,
-            after: ticket.after,
-            memory: call.meter.memory_over(),
-            table: call.meter.elements_over(),
-            waiting: self.waiting(),
-            started: call.started,
-            panic: call.panic,
-        };
-        Err(remains.judge(&error))
-    }
-
-    fn refused(&self, ticket: &Ticket, error: crate::bindings::outrigger::plugin::types::Error) -> CallError {
-        CallError::Refused {
-            plugin: self.name.to_string(),
-            call: ticket.call.clone(),
-            error: ContractError::from_guest(error),
-        }
-    }
-
-    fn bad(&self, ticket: &Ticket, why: BadResult) -> CallError {
-        CallError::BadResult {
-            plugin: self.name.to_string(),
-            call: ticket.call.clone(),
-            why,
-        }
-    }
-
-    fn busy(&self) -> CallError {
-        CallError::Busy {
-            plugin: self.name.to_string(),
-            waiting: self.waiting(),
-        }
-    }
-
-    fn waiting(&self) -> usize {
-        usize::try_from(self.counters.waiting.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
-    }
-
-    fn count<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
-        match &outcome {
-            Ok(_) => _ = self.counters.succeeded.fetch_add(1, Ordering::Relaxed),
-            Err(error) => self.counters.failed(error),
-        }
-        outcome
-    }
-
-    fn counts(&self) -> Counts {
-        let lines = self.log.written.load(Ordering::Relaxed);
-        let lines_dropped = self.log.dropped.load(Ordering::Relaxed);
-        Counts {
-            lines,
-            lines_dropped,
-            ..self.counters.read()
-        }
-    }
-}
-
-/// What the timer and the engine made of a call.
-type Outcome<T> = Result<wasmtime::Result<T>, tokio::time::error::Elapsed>;
-
-// === impl Ticket ===
-
-impl Ticket {
-    /// When the store is dropped, whatever the guest does.
-    fn last(&self) -> tokio::time::Instant {
-        (self.deadline + GRACE).into()
-    }
+    Ok(Manifest::read(&json)?)
 }

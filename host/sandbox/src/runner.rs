@@ -1,0 +1,229 @@
+//! What every call goes through, whatever it calls: a slot, a store, two clocks, and a verdict.
+//!
+//! A call takes a slot of its plugin and one of the engine, first come first served, so the pool is never asked for what it does not
+//! have. How long a queue may be and how long one may stand in it is bounded. All of it lives in the caller's future: dropping that
+//! gives the slots back and ends the guest.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+
+use crate::bindings::outrigger::plugin::types::Error as WitError;
+use crate::call::{Call, Granted, Opening};
+use crate::capabilities::{Capabilities, ContractError};
+use crate::counters::{Counters, Counts, Gauge};
+use crate::engine::Engine;
+use crate::failure::{BadResult, CallError, Remains};
+use crate::limits::Limits;
+use crate::log::PluginLog;
+
+/// What it takes to run a plugin's calls, also before its manifest is known.
+pub(crate) struct Runner {
+    pub(crate) engine: Engine,
+    pub(crate) pre: InstancePre<Call>,
+    pub(crate) name: Arc<str>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) granted: Arc<Granted>,
+    pub(crate) log: Arc<PluginLog>,
+    pub(crate) counters: Arc<Counters>,
+    slots: Semaphore,
+}
+
+/// The right to run one call.
+pub(crate) struct Admission<'a> {
+    _own: SemaphorePermit<'a>,
+    _engine: SemaphorePermit<'a>,
+    _in_flight: Gauge<'a>,
+}
+
+/// A call as it is known to logs and errors, and when it must be over.
+pub(crate) struct Ticket {
+    /// Such as `collect nodes/node-1`.
+    pub(crate) call: String,
+    node: Option<Arc<str>>,
+    after: Duration,
+    deadline: Instant,
+}
+
+/// What the timer and the engine made of a call.
+pub(crate) type Outcome<T> = Result<wasmtime::Result<T>, tokio::time::error::Elapsed>;
+
+/// How long the outer timer waits after the deadline: the epoch's own stop, which knows where the guest was, comes first.
+const GRACE: Duration = Duration::from_millis(250);
+
+// === impl Runner ===
+
+impl Runner {
+    pub(crate) fn new(
+        engine: Engine,
+        pre: InstancePre<Call>,
+        name: Arc<str>,
+        limits: Arc<Limits>,
+        granted: Granted,
+        capabilities: &Capabilities,
+    ) -> Self {
+        let log = Arc::new(PluginLog::new(name.clone(), capabilities.log.clone(), limits.clone()));
+        let slots = Semaphore::new(limits.calls_in_flight.clamp(1, Semaphore::MAX_PERMITS));
+        let granted = Arc::new(granted);
+        Self {
+            engine,
+            pre,
+            name,
+            limits,
+            granted,
+            log,
+            counters: Arc::default(),
+            slots,
+        }
+    }
+
+    /// Waits for a slot of the plugin and one of the engine.
+    pub(crate) async fn admit(&self, ticket: &Ticket) -> Result<Admission<'_>, CallError> {
+        let take = async || {
+            // The plugin's own first: one that is slow must not sit on slots of the engine.
+            let own = self.slots.acquire().await.ok()?;
+            let engine = self.engine.slots().acquire().await.ok()?;
+            Some((own, engine))
+        };
+        let free = self.slots.try_acquire().ok().zip(self.engine.slots().try_acquire().ok());
+        let taken = match free {
+            Some(taken) => Some(taken),
+            None => {
+                let waiting = Gauge::up(&self.counters.waiting);
+                if waiting.now() > self.limits.calls_waiting as u64 {
+                    None
+                } else {
+                    tokio::time::timeout_at(ticket.deadline.into(), take()).await.ok().flatten()
+                }
+            }
+        };
+        let (own, engine) = taken.ok_or_else(|| CallError::Busy {
+            plugin: self.name.to_string(),
+            waiting: self.waiting(),
+        })?;
+        Ok(Admission {
+            _own: own,
+            _engine: engine,
+            _in_flight: Gauge::up(&self.counters.in_flight),
+        })
+    }
+
+    /// A store for this call.
+    pub(crate) fn store(&self, ticket: &Ticket) -> Store<Call> {
+        let opening = Opening {
+            limits: &self.limits,
+            granted: &self.granted,
+            counters: &self.counters,
+            log: &self.log,
+            plugin: &self.name,
+            call: ticket.call.as_str().into(),
+            node: ticket.node.clone(),
+            deadline: ticket.deadline,
+        };
+        opening.store(&self.engine)
+    }
+
+    /// A fresh instance in it.
+    pub(crate) async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Instance> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        store.data_mut().started = true;
+        Ok(instance)
+    }
+
+    /// Ends the store, and says what became of the call.
+    pub(crate) fn settle<T>(&self, ticket: &Ticket, store: Store<Call>, outcome: Outcome<T>) -> Result<T, CallError> {
+        let (plugin, after) = (self.name.to_string(), ticket.after);
+        let error = match outcome {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            // It did not even yield to be stopped: it waited for the host.
+            Err(_) => {
+                return Err(CallError::Deadline {
+                    plugin,
+                    call: ticket.call.clone(),
+                    after,
+                    frames: Vec::new(),
+                });
+            }
+        };
+        let call = store.into_data();
+        let remains = Remains {
+            plugin: &self.name,
+            call: &ticket.call,
+            after,
+            memory: call.meter.memory_over(),
+            table: call.meter.elements_over(),
+            waiting: self.waiting(),
+            started: call.started,
+            panic: call.panic,
+        };
+        Err(remains.judge(&error))
+    }
+
+    /// The guest's own refusal.
+    pub(crate) fn refused(&self, ticket: &Ticket, error: WitError) -> CallError {
+        let error = ContractError::from_guest(error);
+        CallError::Refused {
+            plugin: self.name.to_string(),
+            call: ticket.call.clone(),
+            error,
+        }
+    }
+
+    /// A result that cannot be used.
+    pub(crate) fn bad(&self, ticket: &Ticket, why: BadResult) -> CallError {
+        CallError::BadResult {
+            plugin: self.name.to_string(),
+            call: ticket.call.clone(),
+            why,
+        }
+    }
+
+    /// Counts how a call ended.
+    pub(crate) fn count<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+        match &outcome {
+            Ok(_) => _ = self.counters.succeeded.fetch_add(1, Ordering::Relaxed),
+            Err(error) => self.counters.failed(error),
+        }
+        outcome
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let lines = self.log.written.load(Ordering::Relaxed);
+        let lines_dropped = self.log.dropped.load(Ordering::Relaxed);
+        Counts {
+            lines,
+            lines_dropped,
+            ..self.counters.read()
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        usize::try_from(self.counters.waiting.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// A call that must be over after so long, beginning now. A `node` is the only one that it may ask for.
+    pub(crate) fn new(call: String, node: Option<Arc<str>>, after: Duration) -> Self {
+        // No call takes a day; an endless one would have no moment to end at.
+        let after = after.min(Duration::from_secs(86_400));
+        Self {
+            call,
+            node,
+            after,
+            deadline: Instant::now() + after,
+        }
+    }
+
+    /// When the store is dropped, whatever the guest does.
+    pub(crate) fn last(&self) -> tokio::time::Instant {
+        (self.deadline + GRACE).into()
+    }
+}
