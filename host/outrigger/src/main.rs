@@ -71,7 +71,7 @@ fn log(flags: &Logging) {
         ]
         .map(|room| format!("outrigger_{room}={level}"))
         .join(",")
-            + &format!(",outrigger={level},info")
+            + &format!(",outrigger={level},kube_runtime=error,info")
     }));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if flags.logging_format == "json" {
