@@ -12,6 +12,7 @@ use wasmparser::{CanonicalFunction, CanonicalOption, Encoding, Parser, Payload, 
 
 use crate::capabilities::Capability;
 use crate::limits::Limits;
+use crate::log::visible;
 
 /// A component that fits this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,10 +151,7 @@ impl Inspection {
         look(bytes, limit)?;
         let names = Names::read(bytes)?;
         let ours = Version::ours();
-        let built_with = match &names.section {
-            Some(json) => Some(serde_json::from_slice::<BuiltWith>(json).map_err(|e| Unfit::Section(e.to_string()))?),
-            None => None,
-        };
+        let built_with = names.built_with()?;
         let sdk = built_with.as_ref().map_or("", |b| b.sdk.as_str());
         if let Some(built) = &built_with {
             let theirs = Version::parse(&built.contract)
@@ -214,14 +212,29 @@ impl Inspection {
             } else if matches!(interface, "types" | "requests") {
                 self.others.push(interface.to_owned());
             } else {
-                return Err(Unfit::UnknownImport { name });
+                return Err(Unfit::unknown(&name));
             }
         } else if is_linked_wasi(&name) {
             self.wasi.push(name);
         } else {
-            return Err(Unfit::UnknownImport { name });
+            return Err(Unfit::unknown(&name));
         }
         Ok(())
+    }
+}
+
+// === impl Unfit ===
+
+impl Unfit {
+    /// Names come from the file, and so may be anything.
+    fn unknown(name: &str) -> Self {
+        Self::UnknownImport {
+            name: visible(name, 200),
+        }
+    }
+
+    fn malformed(error: &wasmparser::BinaryReaderError) -> Self {
+        Self::Malformed(visible(&error.to_string(), 500))
     }
 }
 
@@ -264,7 +277,7 @@ fn look(bytes: &[u8], limit: usize) -> Result<(), Unfit> {
 
 /// Every rule of the format, with the proposals of our engine and no others.
 fn validate(bytes: &[u8]) -> Result<(), Unfit> {
-    let malformed = |e: wasmparser::BinaryReaderError| Unfit::Malformed(e.to_string());
+    let malformed = |e: wasmparser::BinaryReaderError| Unfit::malformed(&e);
     Validator::new_with_features(features())
         .validate_all(bytes)
         .map(|_| ())
@@ -301,7 +314,7 @@ fn is_linked_wasi(name: &str) -> bool {
 
 impl Names {
     fn read(bytes: &[u8]) -> Result<Self, Unfit> {
-        let malformed = |e: wasmparser::BinaryReaderError| Unfit::Malformed(e.to_string());
+        let malformed = |e: wasmparser::BinaryReaderError| Unfit::malformed(&e);
         let mut names = Self::default();
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -335,6 +348,14 @@ impl Names {
             }
         }
         Ok(names)
+    }
+
+    /// What the SDK left, fit for printing.
+    fn built_with(&self) -> Result<Option<BuiltWith>, Unfit> {
+        let Some(json) = &self.section else { return Ok(None) };
+        let mut built: BuiltWith = serde_json::from_slice(json).map_err(|e| Unfit::Section(visible(&e.to_string(), 200)))?;
+        built.sdk = visible(&built.sdk, 64);
+        Ok(Some(built))
     }
 }
 
@@ -401,7 +422,7 @@ impl fmt::Display for Sdk<'_> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            write!(f, " (SDK {})", crate::log::visible(self.0, 64))
+            write!(f, " (SDK {})", self.0)
         }
     }
 }

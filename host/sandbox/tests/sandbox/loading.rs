@@ -61,6 +61,15 @@ fn what_does_not_fit_gets_one_sentence() {
         r#"(component (core module (func (param (ref null extern)))) (instance $i) (export "outrigger:plugin/describe@0.1.0" (instance $i)))"#,
     )
     .unwrap();
+    let wide = wat::parse_str(
+        r#"(component
+             (core module $m (memory (export "memory") 1) (func (export "f") (result i32) (i32.const 0)))
+             (core instance $c (instantiate $m))
+             (func $f (result string) (canon lift (core func $c "f") string-encoding=utf16 (memory (core memory $c "memory"))))
+             (instance $i) (export "outrigger:plugin/describe@0.1.0" (instance $i)))"#,
+    )
+    .unwrap();
+    let escape = stamped(r#"{"contract":"0.9.0","sdk":"\u001b[2J"}"#).bytes();
     let cut = &fine[..fine.len() / 2];
     for (name, bytes, sentence) in [
         ("empty", &b""[..], "the file is empty"),
@@ -87,6 +96,8 @@ fn what_does_not_fit_gets_one_sentence() {
             "built for contract 0.2.0, this host speaks 0.1.0; upgrade the host",
         ),
         ("newer import", &later, "built for contract 0.2.0"),
+        ("UTF-16", &wide, "passes strings as UTF-16"),
+        ("an escape for the terminal", &escape, "(SDK \\u{1b}[2J)"),
         ("unreadable section", &garbled, "custom section"),
         (
             "unknown capability",
