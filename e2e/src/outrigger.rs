@@ -125,6 +125,8 @@ impl Outrigger {
         command.args([
             "--kubelet-preferred-address-types=InternalIP",
             "--kubelet-use-node-status-port",
+            "--grant=metrics=kubelet",
+            "--grant=hello-collector=kubelet",
         ]);
         command.args(&options.arguments);
         let program = Program::start(

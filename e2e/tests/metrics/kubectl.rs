@@ -60,18 +60,20 @@ fn kubectl_lists_versions_and_resources() {
 fn kubectl_top_node_prints_every_node() {
     promise(|| {
         let house = house()?;
-        let out = house.kubectl.run("top node --no-headers")?;
-        for node in ["ash", "birch", "real-0"] {
-            let line = out
-                .lines()
-                .find(|l| l.starts_with(node))
-                .with_context(|| format!("{node}: {out}"))?;
-            let words: Vec<&str> = line.split_whitespace().collect();
-            ensure!(
-                words.len() == 5 && words[1].ends_with('m') && words[2].ends_with('%') && words[3].ends_with("Mi"),
-                "{line}"
-            );
-        }
+        // The recorded kubelet's node has a rate once its sample has moved on, as a real one's: up to 30 s.
+        until("top prints every node", LATER, || {
+            let out = house.kubectl.run("top node --no-headers")?;
+            for node in ["ash", "birch", "real-0"] {
+                let line = out
+                    .lines()
+                    .find(|l| l.starts_with(node))
+                    .with_context(|| format!("{node}: {out}"))?;
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let figures = words.len() == 5 && words[1].ends_with('m') && words[2].ends_with('%') && words[3].ends_with("Mi");
+                ensure!(figures, "{line}");
+            }
+            Ok(())
+        })?;
         ensure!(
             house
                 .kubectl
@@ -131,14 +133,13 @@ fn kubectl_top_pod_prints_selects_and_sorts() {
             }
             ensure!(out == expected, "{arguments}: {out:?}");
         }
-        let all = kubectl.run("top pod -A --no-headers")?;
-        for (namespace, pod) in [("shop", "burner"), ("default", "hog"), ("kube-system", "static-real-0")] {
-            ensure!(
-                all.lines().any(|l| l.split_whitespace().take(2).eq([namespace, pod])),
-                "{namespace}/{pod}: {all}"
-            );
-        }
-        Ok(())
+        until("top prints the pods of all namespaces", LATER, || {
+            let all = kubectl.run("top pod -A --no-headers")?;
+            for key in [["shop", "burner"], ["default", "hog"], ["kube-system", "static-real-0"]] {
+                ensure!(all.lines().any(|l| l.split_whitespace().take(2).eq(key)), "{key:?}: {all}");
+            }
+            Ok(())
+        })
     })
 }
 

@@ -68,6 +68,11 @@ fn a_real_kubelets_answers_read_as_the_pods_ran() {
             let pod = house.document(&format!("/apis/metrics.k8s.io/v1/namespaces/default/pods/{pod}"))?;
             Ok(pod["containers"].as_array().context("containers")?.clone())
         };
+        until("every recorded pod has metrics", LATER, || {
+            ["burner", "hog", "with-sidecar", "with-init", "two"]
+                .iter()
+                .try_for_each(|pod| of(pod).map(drop))
+        })?;
         for _ in 0..2 {
             let burner = of("burner")?;
             let cpu = millicores(&burner[0]["usage"])?;
