@@ -346,3 +346,164 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outrigger_catalog::Installed;
+    use outrigger_catalog::testing::Native;
+    use outrigger_sandbox::ContractError;
+    use prometheus_client::registry::Registry;
+
+    struct Nodes(watch::Sender<Arc<BTreeSet<Arc<str>>>>);
+
+    impl Targets for Nodes {
+        fn nodes(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
+            self.0.subscribe()
+        }
+    }
+
+    /// A catalog with one plugin and its collectors under way; ends when it is dropped.
+    struct Bench {
+        catalog: Arc<Catalog>,
+        collectors: Arc<Collectors>,
+        nodes: Arc<Nodes>,
+        registry: Registry,
+        stop: CancellationToken,
+    }
+
+    const GROUP: &str = "t.example.com";
+
+    impl Bench {
+        fn start(plugin: Installed, nodes: &[&str]) -> Self {
+            let catalog = Arc::new(Catalog::new(Vec::new()));
+            catalog.replace(vec![plugin]);
+            let nodes = Arc::new(Nodes(watch::Sender::new(set(nodes))));
+            let mut registry = Registry::default();
+            let metrics = Metrics::register(&mut registry);
+            let collectors = Arc::new(Collectors::new(catalog.clone(), nodes.clone(), Options::default(), metrics));
+            let stop = CancellationToken::new();
+            tokio::spawn(collectors.clone().run(stop.clone()));
+            Self { catalog, collectors, nodes, registry, stop }
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let table = self.catalog.snapshot().table("p", GROUP, "things").unwrap().clone();
+            let text = |e: &outrigger_storage::Entry| format!("{} {}", e.row.key, String::from_utf8_lossy(&e.row.fields));
+            table.snapshot().iter(SystemTime::now()).map(|e| text(e)).collect()
+        }
+
+        fn metrics(&self) -> String {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+            text
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            self.stop.cancel();
+        }
+    }
+
+    fn set(names: &[&str]) -> Arc<BTreeSet<Arc<str>>> {
+        Arc::new(names.iter().map(|&n| n.into()).collect())
+    }
+
+    fn one(name: &str, fields: &str, state: &[u8]) -> Collected {
+        let row = GuestRow {
+            resource: "things".into(),
+            namespace: String::new(),
+            name: name.into(),
+            fields: fields.into(),
+            protobuf: Vec::new(),
+            cells: b"[]".into(),
+        };
+        Collected { rows: vec![row], state: state.into(), ..Collected::default() }
+    }
+
+    /// Counts its ticks in its state and says the count.
+    fn counting(digest: &str) -> Native {
+        Native::collecting("p", digest, GROUP, |target, state| {
+            let ticks = state.len() + 1;
+            Ok(one(target, &format!("{{\"ticks\":{ticks}}}"), &vec![1; ticks]))
+        })
+    }
+
+    /// Time is paused and moves only when everybody waits, so this is exact.
+    async fn seconds(n: u64) {
+        tokio::time::sleep(Duration::from_secs(n)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_target_has_its_ticks_and_its_state() {
+        let b = Bench::start(counting("1").installed("p.wasm"), &["a", "b"]);
+        seconds(1).await;
+        assert_eq!(b.rows(), [r#"a "ticks":1"#, r#"b "ticks":1"#]);
+        seconds(20).await;
+        assert_eq!(b.rows(), [r#"a "ticks":3"#, r#"b "ticks":3"#]);
+        assert!(b.collectors.timely().is_ok());
+        b.nodes.0.send_replace(set(&["b", "c"]));
+        seconds(1).await;
+        assert_eq!(b.rows(), [r#"b "ticks":3"#, r#"c "ticks":1"#], "what a node knew goes with it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_tick_keeps_state_and_rows() {
+        let tries = std::sync::atomic::AtomicU32::new(0);
+        let plugin = Native::collecting("p", "1", GROUP, move |target, state| {
+            if tries.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                let error = ContractError::Unavailable("the kubelet is away".into());
+                return Err(CallError::Refused { plugin: "p".into(), call: "collect".into(), error });
+            }
+            let good = state.len() + 1;
+            Ok(one(target, &format!("{{\"good\":{good}}}"), &vec![1; good]))
+        });
+        let b = Bench::start(plugin.installed("p.wasm"), &["a"]);
+        for (after, expected) in [(1, r#"a "good":1"#), (10, r#"a "good":1"#), (10, r#"a "good":2"#)] {
+            seconds(after).await;
+            assert_eq!(b.rows(), [expected]);
+        }
+        let metrics = b.metrics();
+        for line in [
+            r#"outrigger_collector_ticks_total{plugin="p",collector="things",result="success"} 2"#,
+            r#"outrigger_collector_ticks_total{plugin="p",collector="things",result="refused"} 1"#,
+        ] {
+            assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_version_takes_over_state_and_schedule() {
+        let b = Bench::start(counting("1").installed("p.wasm"), &["a"]);
+        seconds(11).await;
+        b.catalog.replace(vec![counting("2").installed("p.wasm")]);
+        seconds(10).await;
+        assert_eq!(b.rows(), [r#"a "ticks":3"#]);
+        b.catalog.replace(vec![counting("3").migrating(1, 0, &[1, 1, 1, 1, 1, 1]).installed("p.wasm")]);
+        seconds(10).await;
+        assert_eq!(b.rows(), [r#"a "ticks":7"#], "another schema: migrate was offered the state");
+        b.catalog.replace(vec![counting("4").migrating(2, 7, &[]).installed("p.wasm")]);
+        seconds(10).await;
+        assert_eq!(b.rows(), [r#"a "ticks":1"#], "a schema it cannot come from: empty");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plugin_that_goes_takes_its_jobs_along() {
+        let b = Bench::start(counting("1").installed("p.wasm"), &["a"]);
+        seconds(1).await;
+        b.catalog.replace(Vec::new());
+        seconds(30).await;
+        assert!(b.collectors.timely().is_ok(), "nothing to collect is in time");
+        b.catalog.replace(vec![counting("1").installed("p.wasm")]);
+        seconds(1).await;
+        assert_eq!(b.rows(), [r#"a "ticks":1"#], "it starts anew");
+    }
+
+    #[test]
+    fn brackets_come_off() {
+        for (json, expected) in [(r#" {"a":1} "#, r#""a":1"#), ("{}", ""), ("[ 1, 2 ]", "1, 2"), ("", ""), ("x", "")] {
+            assert_eq!(inside(json.as_bytes()), expected.as_bytes(), "{json:?}");
+        }
+    }
+}

@@ -267,3 +267,141 @@ async fn candidates(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Native;
+    use outrigger_sandbox::Collected;
+
+    /// Takes `NAME GROUP` for a plugin, anything else for garbage.
+    struct Words;
+
+    #[async_trait]
+    impl Loads for Words {
+        async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String> {
+            let text = String::from_utf8_lossy(&bytes);
+            let (name, group) = text.split_once(' ').ok_or("this is no plugin")?;
+            let work = |_: &str, _: &[u8]| Ok(Collected::default());
+            Ok(Native::collecting(name, &text, group, work).installed("").guest)
+        }
+    }
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        catalog: Arc<Catalog>,
+        folder: Arc<Folder>,
+        loads: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let catalog = Arc::new(Catalog::new(Vec::new()));
+            let loads = Arc::new(Mutex::new(Vec::new()));
+            let heard = loads.clone();
+            let on_load: OnLoad = Box::new(move |path, outcome| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                heard.lock().unwrap().push(format!("{name} {}", outcome.map_or_else(|f| f.why.clone(), |()| "ok".into())));
+            });
+            let folder = Arc::new(Folder::new(dir.path().into(), catalog.clone(), Arc::new(Words), on_load));
+            Self { dir, catalog, folder, loads }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            // By rename, so that every write is a new file to the scan, however coarse the clock of the file system.
+            let new = self.dir.path().join(format!("{name}.new"));
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, self.dir.path().join(name)).unwrap();
+        }
+
+        async fn scan(&self) -> Vec<String> {
+            self.folder.scan().await.unwrap();
+            self.catalog.snapshot().plugins().values().map(|p| p.guest.digest().to_owned()).collect()
+        }
+
+        fn loads(&self) -> Vec<String> {
+            std::mem::take(&mut self.loads.lock().unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn files_come_change_break_and_go() {
+        let b = Bench::new();
+        b.write("a.wasm", "a one.example.com");
+        b.write("b.wasm", "garbage");
+        b.write("notes.txt", "a file of another kind");
+        b.write(".hidden.wasm", "h hidden.example.com");
+        assert_eq!(b.scan().await, ["a one.example.com"]);
+        assert_eq!(b.loads(), ["a.wasm ok", "b.wasm this is no plugin"]);
+        assert_eq!(b.folder.failures().len(), 1);
+
+        assert_eq!(b.scan().await, ["a one.example.com"]);
+        assert!(b.loads().is_empty(), "what has not changed is not loaded again");
+
+        b.write("a.wasm", "half-written");
+        assert_eq!(b.scan().await, ["a one.example.com"], "the version that served goes on");
+        let failure = b.folder.failures().into_iter().find(|f| f.path.ends_with("a.wasm")).unwrap();
+        assert!(failure.still_served);
+        b.loads();
+
+        b.write("a.wasm", "a two.example.com");
+        b.write("b.wasm", "b three.example.com");
+        assert_eq!(b.scan().await, ["a two.example.com", "b three.example.com"]);
+        assert_eq!(b.loads(), ["a.wasm ok", "b.wasm ok"]);
+        assert!(b.folder.failures().is_empty());
+
+        std::fs::remove_file(b.dir.path().join("a.wasm")).unwrap();
+        assert_eq!(b.scan().await, ["b three.example.com"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_broken_may_come_back_as_it_served_before() {
+        let b = Bench::new();
+        b.write("a.wasm", "a one.example.com");
+        b.scan().await;
+        b.write("a.wasm", "broken");
+        b.scan().await;
+        b.write("a.wasm", "a one.example.com");
+        assert_eq!(b.scan().await, ["a one.example.com"]);
+        assert!(b.folder.failures().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_stands_in_the_way_is_tried_again_when_the_way_is_free() {
+        let b = Bench::new();
+        b.write("a.wasm", "a one.example.com");
+        b.scan().await;
+        b.write("b.wasm", "b one.example.com");
+        assert_eq!(b.scan().await, ["a one.example.com"]);
+        assert!(b.folder.failures()[0].why.contains("already served"), "{:?}", b.folder.failures());
+        std::fs::remove_file(b.dir.path().join("a.wasm")).unwrap();
+        assert_eq!(b.scan().await, ["b one.example.com"]);
+        assert!(b.folder.failures().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_read_changes_nothing() {
+        let b = Bench::new();
+        b.write("a.wasm", "a one.example.com");
+        b.scan().await;
+        std::fs::remove_dir_all(b.dir.path()).unwrap();
+        assert!(b.folder.scan().await.is_err());
+        assert_eq!(b.catalog.snapshot().plugins().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn changes_are_noticed() {
+        let b = Bench::new();
+        let stop = CancellationToken::new();
+        let (folder, token) = (b.folder.clone(), stop.clone());
+        let following = tokio::spawn(async move { folder.follow(token).await });
+        let mut changes = b.catalog.changes();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        b.write("a.wasm", "a one.example.com");
+        tokio::time::timeout(Duration::from_secs(60), changes.changed()).await.unwrap().unwrap();
+        assert_eq!(b.catalog.snapshot().plugins().len(), 1);
+        stop.cancel();
+        following.await.unwrap();
+    }
+}

@@ -9,6 +9,8 @@ mod documents;
 mod folder;
 mod guest;
 mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use catalog::{Catalog, Refused};
 pub use documents::{Document, Documents};
