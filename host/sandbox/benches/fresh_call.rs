@@ -19,6 +19,7 @@ mod guests;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -28,13 +29,17 @@ use outrigger_sandbox::{Capabilities, Engine, EngineOptions, Grants, HostError, 
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A kubelet that has its answer ready.
-struct Ready(Bytes);
+/// A kubelet that has its answers ready: one after the other, and again from the first.
+struct Ready(Vec<Bytes>, AtomicUsize);
 
 #[async_trait]
 impl Kubelet for Ready {
     async fn summary(&self, _: &str, _: bool, _: Instant) -> Result<Bytes, HostError> {
-        Ok(self.0.clone())
+        let turn = self.1.fetch_add(1, Ordering::Relaxed) % self.0.len().max(1);
+        self.0
+            .get(turn)
+            .cloned()
+            .ok_or_else(|| HostError::NotFound("no summary".into()))
     }
 }
 
@@ -57,13 +62,14 @@ fn main() -> Outcome<()> {
         }
         if let Some(wasm) = files.first() {
             let engine = Engine::new(&EngineOptions::default())?;
-            let summary = match files.get(1) {
-                Some(file) => std::fs::read(file)?.into(),
-                None => Bytes::from(made_summary(110)),
+            // Made ones move on by 15 s each, so that rates have something to show.
+            let summaries: Vec<Bytes> = match files.get(1) {
+                Some(file) => vec![std::fs::read(file)?.into()],
+                None => (0..60).map(|tick| made_summary(110, tick).into()).collect(),
             };
-            println!("{wasm}, summary of {} KiB", summary.len() / 1024);
+            println!("{wasm}, summary of {} KiB", summaries.first().map_or(0, Bytes::len) / 1024);
             let capabilities = Capabilities {
-                kubelet: Some(Arc::new(Ready(summary))),
+                kubelet: Some(Arc::new(Ready(summaries, AtomicUsize::new(0)))),
                 ..Capabilities::default()
             };
             let bytes: Bytes = std::fs::read(wasm)?.into();
@@ -84,7 +90,11 @@ fn main() -> Outcome<()> {
                 .first()
                 .map(|c| c.name.clone())
                 .ok_or("it has no collector")?;
-            let rows = plugin.collect(&name, "node-1", &[], Duration::from_secs(5)).await?.rows.len();
+            let mut last = plugin.collect(&name, "node-1", &[], Duration::from_secs(5)).await?;
+            for _ in 0..3 {
+                last = plugin.collect(&name, "node-1", &last.state, Duration::from_secs(5)).await?;
+            }
+            let rows = last.rows.len();
             println!("  rows of one tick            {rows:>9}");
             measure("  tick", &plugin, &name, 1000).await?;
         }
@@ -140,13 +150,14 @@ async fn measure(what: &str, plugin: &Plugin, collector: &str, calls: usize) -> 
     Ok(())
 }
 
-/// `/stats/summary` of a node with so many pods of two containers, as a kubelet writes it.
-fn made_summary(pods: usize) -> String {
+/// `/stats/summary` of a node with so many pods of two containers, as a kubelet writes it at its `tick`th time.
+fn made_summary(pods: usize, tick: usize) -> String {
+    let time = format!("2026-01-02T03:{:02}:{:02}Z", tick / 4, tick % 4 * 15);
     let usage = |seed: usize| {
         format!(
-            r#""cpu":{{"time":"2026-01-02T03:04:05Z","usageNanoCores":{},"usageCoreNanoSeconds":{},"psi":{{"full":{{"total":0,"avg10":0,"avg60":0,"avg300":0}},"some":{{"total":0,"avg10":0,"avg60":0,"avg300":0}}}}}},"memory":{{"time":"2026-01-02T03:04:05Z","availableBytes":0,"usageBytes":{},"workingSetBytes":{},"rssBytes":{},"pageFaults":4711,"majorPageFaults":3}}"#,
+            r#""cpu":{{"time":"{time}","usageNanoCores":{},"usageCoreNanoSeconds":{},"psi":{{"full":{{"total":0,"avg10":0,"avg60":0,"avg300":0}},"some":{{"total":0,"avg10":0,"avg60":0,"avg300":0}}}}}},"memory":{{"time":"{time}","availableBytes":0,"usageBytes":{},"workingSetBytes":{},"rssBytes":{},"pageFaults":4711,"majorPageFaults":3}}"#,
             1_000_000 + seed * 7919,
-            1_000_000_000_000_u64 + seed as u64 * 1_000_003,
+            1_000_000_000_000 + seed * 1_000_003 + tick * 75_000_000,
             50_000_000 + seed * 4096,
             40_000_000 + seed * 4096,
             30_000_000 + seed * 4096
@@ -168,7 +179,7 @@ fn made_summary(pods: usize) -> String {
             let comma = if container == 0 { "" } else { "," };
             _ = write!(
                 json,
-                r#"{comma}{{"name":"container-{container}","startTime":"2026-01-01T00:00:00Z",{},"rootfs":{{"time":"2026-01-02T03:04:05Z","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":4096,"inodesFree":100000,"inodes":200000,"inodesUsed":12}},"logs":{{"time":"2026-01-02T03:04:05Z","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":8192,"inodesFree":100000,"inodes":200000,"inodesUsed":2}}}}"#,
+                r#"{comma}{{"name":"container-{container}","startTime":"2026-01-01T00:00:00Z",{},"rootfs":{{"time":"{time}","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":4096,"inodesFree":100000,"inodes":200000,"inodesUsed":12}},"logs":{{"time":"{time}","availableBytes":1000000000,"capacityBytes":2000000000,"usedBytes":8192,"inodesFree":100000,"inodes":200000,"inodesUsed":2}}}}"#,
                 usage(pod * 2 + container)
             );
         }
