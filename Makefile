@@ -27,17 +27,19 @@ run: build ## Serve metrics of this very machine; needs no cluster
 
 test: unit e2e ## All tests: units, the sandbox, and a real control plane
 
+# One selection of packages for all test builds, so that dependencies are built once and not once for each set of features.
+TESTS := $(CARGO) test --locked --workspace
+
 unit: tools guests
-	$(CARGO) test --locked --workspace --exclude outrigger-e2e
+	$(TESTS)
 
 e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and the HPA as judges
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
-	$(CARGO) build --locked -p outrigger
-	KUBEBUILDER_ASSETS="$$(e2e/control-plane/build)" $(CARGO) test --locked -p outrigger-e2e
+	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets \
+		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test metrics
 
 e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
-	$(CARGO) build --locked -p outrigger
 	e2e/node/test
 
 bench: build ## Figures: fresh calls, one tick, memory; each with the command that made it

@@ -319,3 +319,154 @@ impl Selected {
         128 + row.key.namespace.len() + row.key.name.len() + labels + fields
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, Uri};
+    use outrigger_api::manifest::{Column, Resource};
+    use outrigger_storage::{Row, Table};
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    /// Node n1; pods shop/web (tier=front), shop/new (no row yet) and mail/in.
+    struct Cluster;
+
+    impl LiveIndex for Cluster {
+        fn labels(&self, of: Shadow, namespace: &str, name: &str) -> Option<Arc<Labels>> {
+            let labels: &[(&str, &str)] = match (of, namespace, name) {
+                (Shadow::Nodes, "", "n1") => &[("zone", "a")],
+                (Shadow::Pods, "shop", "web") => &[("app", "web"), ("tier", "front")],
+                (Shadow::Pods, "shop", "new") => &[],
+                (Shadow::Pods, "mail", "in") => &[("app", "in")],
+                _ => return None,
+            };
+            Some(Arc::new(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()))
+        }
+    }
+
+    const AT: u64 = 1_795_257_700;
+
+    fn pods() -> Served {
+        let resource = Resource::table("PodMetrics", "pods", Scope::Namespaced)
+            .group("metrics.k8s.io")
+            .version("v1beta1")
+            .shadow(Shadow::Pods)
+            .column(Column::string("cpu").format("quantity"))
+            .protobuf();
+        let table = Table::new();
+        let row = |namespace: &str, name: &str| Row {
+            key: Key::new(namespace, name),
+            created: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(AT)),
+            fields: br#""window":"15s","containers":[]"#.as_slice().into(),
+            protobuf: [0x1a, 0x02, 0x08, 0x0f].as_slice().into(),
+            cells: br#""50m""#.as_slice().into(),
+        };
+        let rows = vec![row("shop", "web"), row("shop", "deleted"), row("mail", "in")];
+        table.publish(&"summaries/n1".into(), rows, SystemTime::now(), Duration::from_secs(60));
+        Served { resource, plugin: "metrics".into(), table: Arc::new(table) }
+    }
+
+    fn nodes() -> Served {
+        let resource = Resource::table("NodeMetrics", "nodes", Scope::Cluster)
+            .group("metrics.k8s.io")
+            .version("v1beta1")
+            .shadow(Shadow::Nodes);
+        Served { resource, plugin: "metrics".into(), table: Arc::default() }
+    }
+
+    fn ask(served: &Served, method: &str, path: &str, accept: &str) -> Result<Answer, Status> {
+        let uri: Uri = format!("/apis/metrics.k8s.io/v1beta1/{path}").parse().unwrap();
+        let info = RequestInfo::parse(&method.parse::<Method>().unwrap(), &uri)?;
+        let query = Query::parse(uri.query().unwrap_or_default());
+        Tables::new(Arc::new(Cluster)).read(served, &info, &query, Some(accept), false)
+    }
+
+    fn json(served: &Served, path: &str, accept: &str) -> serde_json::Value {
+        serde_json::from_slice(&ask(served, "GET", path, accept).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn an_object_reads_as_upstreams() {
+        let answer = ask(&pods(), "GET", "namespaces/shop/pods/web", "application/json").unwrap();
+        let expected = concat!(
+            r#"{"kind":"PodMetrics","apiVersion":"metrics.k8s.io/v1beta1","metadata":{"name":"web","namespace":"shop","#,
+            r#""creationTimestamp":"2026-11-21T10:41:40Z","labels":{"app":"web","tier":"front"}},"window":"15s","containers":[]}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(answer.body).unwrap(), expected);
+        assert_eq!(answer.content_type, "application/json");
+    }
+
+    #[test]
+    fn lists_hold_what_lives_and_is_selected() {
+        for (path, expected) in [
+            ("pods", vec!["mail/in", "shop/web"]),
+            ("namespaces/shop/pods", vec!["shop/web"]),
+            ("namespaces/none/pods", vec![]),
+            ("pods?labelSelector=tier%3Dfront", vec!["shop/web"]),
+            ("pods?labelSelector=app+notin+(web)", vec!["mail/in"]),
+            ("pods?fieldSelector=metadata.name%3Din", vec!["mail/in"]),
+            ("pods?fieldSelector=metadata.namespace!%3Dmail", vec!["shop/web"]),
+            ("pods?labelSelector=tier%3Dfront&fieldSelector=metadata.name%3Din", vec![]),
+            ("pods?limit=1", vec!["mail/in", "shop/web"]),
+        ] {
+            let list = json(&pods(), path, "application/json");
+            assert_eq!(list["kind"], "PodMetricsList", "{path}");
+            assert_eq!(list["metadata"], serde_json::json!({}), "{path}");
+            let name = |i: &serde_json::Value| {
+                let text = |at| i["metadata"][at].as_str().unwrap().to_owned();
+                format!("{}/{}", text("namespace"), text("name"))
+            };
+            let names: Vec<String> = list["items"].as_array().unwrap().iter().map(name).collect();
+            assert_eq!(names, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn refusals_use_metrics_servers_words() {
+        let (pods, nodes) = (pods(), nodes());
+        for (served, method, path, code, message) in [
+            (&nodes, "GET", "nodes/gone", 404, r#"node "gone" not found"#),
+            (&nodes, "GET", "nodes/n1", 404, r#"nodemetrics.metrics.k8s.io "n1" not found"#),
+            (&pods, "GET", "namespaces/shop/pods/gone", 404, r#"pods "gone" not found"#),
+            (&pods, "GET", "namespaces/shop/pods/deleted", 404, r#"pods "deleted" not found"#),
+            (&pods, "GET", "namespaces/shop/pods/new", 404, r#"podmetrics.metrics.k8s.io "shop/new" not found"#),
+            (&pods, "GET", "namespaces/shop/pods/web/log", 404, "the server could not find the requested resource"),
+            (&pods, "GET", "pods?watch=true", 405, r#"watch is not supported on resources of kind "pods.metrics.k8s.io""#),
+            (&pods, "DELETE", "namespaces/shop/pods/web", 405, "the server does not allow this method on the requested resource"),
+            (&pods, "POST", "namespaces/shop/pods", 405, "the server does not allow this method on the requested resource"),
+            (&pods, "GET", "pods?fieldSelector=spec.x%3D1", 400, r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+        ] {
+            let status = ask(served, method, path, "application/json").unwrap_err();
+            assert_eq!((status.code, &*status.message), (code, message), "{method} {path}");
+        }
+        assert_eq!(ask(&pods, "GET", "pods", "text/html").unwrap_err().code, 406);
+    }
+
+    #[test]
+    fn other_forms() {
+        let table = json(&pods(), "pods", "application/json;as=Table;v=v1;g=meta.k8s.io");
+        assert_eq!(table["columnDefinitions"][1]["name"], "cpu");
+        assert_eq!(table["rows"][1]["cells"], serde_json::json!(["web", "50m"]));
+        assert_eq!(table["rows"][1]["object"]["metadata"]["namespace"], "shop");
+        let partial = json(&pods(), "pods", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+        assert_eq!(partial["items"][0]["kind"], "PartialObjectMetadata");
+        assert_eq!(partial["items"][0].get("window"), None);
+        let yaml = ask(&pods(), "GET", "namespaces/shop/pods/web", "application/yaml").unwrap();
+        assert!(String::from_utf8(yaml.body).unwrap().contains("window: 15s"));
+    }
+
+    #[test]
+    fn protobuf_is_spliced_from_the_rows() {
+        let accept = "application/vnd.kubernetes.protobuf,application/json";
+        let answer = ask(&pods(), "GET", "namespaces/mail/pods", accept).unwrap();
+        assert_eq!(answer.content_type, protobuf::CONTENT_TYPE);
+        let unknown = protobuf::open(&answer.body).unwrap();
+        assert_eq!(unknown.type_meta.unwrap().kind, "PodMetricsList");
+        let end = &unknown.raw[unknown.raw.len() - 4..];
+        assert_eq!(end, [0x1a, 0x02, 0x08, 0x0f], "the row's own bytes close the last item");
+        let nodes = ask(&nodes(), "GET", "nodes", accept).unwrap();
+        assert_eq!(nodes.content_type, "application/json", "no protobuf declared: the next type that is accepted");
+    }
+}

@@ -232,6 +232,7 @@ mod tests {
     fn row(namespace: &str, name: &str, fields: &str) -> Row {
         Row {
             key: Key::new(namespace, name),
+            created: None,
             fields: fields.as_bytes().into(),
             protobuf: [].into(),
             cells: [].into(),

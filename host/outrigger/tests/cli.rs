@@ -1,0 +1,68 @@
+//! The binary as somebody at a shell meets it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn outrigger(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_outrigger")).args(arguments).output().unwrap()
+}
+
+fn metrics() -> PathBuf {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins/metrics.wasm");
+    assert!(file.exists(), "{} is missing: run `make guests` first", file.display());
+    file
+}
+
+#[test]
+fn inspect_says_what_a_plugin_is() {
+    let file = metrics();
+    let output = outrigger(&["inspect", "--json", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["roles"], serde_json::json!(["collector"]));
+    assert_eq!(document["capabilities"], serde_json::json!(["log", "kubelet"]));
+    assert_eq!(document["manifest"]["resources"][0]["group"], "metrics.k8s.io");
+    assert_eq!(document["manifest"]["resources"][0]["versions"], serde_json::json!(["v1", "v1beta1"]));
+    let text = outrigger(&["inspect", file.to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for line in ["plugin        metrics", "asks for", "kubelet", "pods.metrics.k8s.io (v1, v1beta1), kind PodMetrics"] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = dir.path().join("half.wasm");
+    let whole = std::fs::read(metrics()).unwrap();
+    std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
+    let empty = dir.path().join("empty.wasm");
+    std::fs::write(&empty, b"").unwrap();
+    let module = dir.path().join("module.wasm");
+    std::fs::write(&module, b"\0asm\x01\0\0\0").unwrap();
+    for file in [&half, &empty, &module, &dir.path().join("absent.wasm")] {
+        let output = outrigger(&["inspect", file.to_str().unwrap()]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.starts_with("outrigger: ") && error.contains(file.to_str().unwrap()), "{error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugins = format!("--plugins={}", dir.path().display());
+    for (arguments, expected) in [
+        (vec!["serve"], "--plugins"),
+        (vec!["serve", &plugins, "--tls-cert-file=x"], "--tls-private-key-file"),
+        (vec!["serve", &plugins, "--metric-resolution=soon"], "is not a duration"),
+        (vec!["serve", &plugins, "--kubeconfig=/nonexistent"], "check --kubeconfig"),
+        (vec!["run", &plugins], "--kubelet"),
+    ] {
+        let output = outrigger(&arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
