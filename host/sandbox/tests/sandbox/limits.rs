@@ -351,7 +351,13 @@ async fn a_component_and_its_manifest_are_bounded() {
         .await
         .unwrap_err();
     assert!(matches!(error, LoadError::ManifestTooLarge { limit: 100, .. }), "{error:?}");
-    let error = try_load(&Guest::default(), limited(|l| l.compile_deadline = Duration::ZERO))
+    // Large enough that no machine compiles it while this thread is put aside for a moment.
+    let function = |n| format!("(func (param i32) (result i32) local.get 0 i32.const {n} i32.add)");
+    let large = Guest {
+        more: (0..20_000).map(function).collect(),
+        ..Guest::default()
+    };
+    let error = try_load(&large, limited(|l| l.compile_deadline = Duration::ZERO))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("compiling took longer than 0ns"), "{error}");
