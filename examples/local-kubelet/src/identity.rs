@@ -18,6 +18,7 @@ use rcgen::{
 };
 use rustls::server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Shown to whoever asks with a token. Its `Debug` form does not show it.
@@ -71,7 +72,7 @@ pub fn tls(folder: &Path, names: &[String]) -> anyhow::Result<ServerConfig> {
 /// It cannot be read, or holds none.
 pub fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let pem = fs::read(file).with_context(|| file.display().to_string())?;
-    let found = rustls_pemfile::certs(&mut pem.as_slice()).collect::<Result<Vec<_>, _>>()?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>()?;
     anyhow::ensure!(!found.is_empty(), "{} holds no certificate", file.display());
     Ok(found)
 }
@@ -82,7 +83,7 @@ pub fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>>
 /// It cannot be read, or holds none.
 pub fn read_key(file: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     let pem = fs::read(file).with_context(|| file.display().to_string())?;
-    rustls_pemfile::private_key(&mut pem.as_slice())?.with_context(|| format!("{} holds no private key", file.display()))
+    PrivateKeyDer::from_pem_slice(&pem).with_context(|| format!("{} holds no private key", file.display()))
 }
 
 fn make(folder: &Path, names: &[String]) -> anyhow::Result<()> {

@@ -384,7 +384,13 @@ mod tests {
             let collectors = Arc::new(Collectors::new(catalog.clone(), nodes.clone(), Options::default(), metrics));
             let stop = CancellationToken::new();
             tokio::spawn(collectors.clone().run(stop.clone()));
-            Self { catalog, collectors, nodes, registry, stop }
+            Self {
+                catalog,
+                collectors,
+                nodes,
+                registry,
+                stop,
+            }
         }
 
         fn rows(&self) -> Vec<String> {
@@ -419,7 +425,11 @@ mod tests {
             protobuf: Vec::new(),
             cells: b"[]".into(),
         };
-        Collected { rows: vec![row], state: state.into(), ..Collected::default() }
+        Collected {
+            rows: vec![row],
+            state: state.into(),
+            ..Collected::default()
+        }
     }
 
     /// Counts its ticks in its state and says the count.
@@ -445,7 +455,11 @@ mod tests {
         assert!(b.collectors.timely().is_ok());
         b.nodes.0.send_replace(set(&["b", "c"]));
         seconds(1).await;
-        assert_eq!(b.rows(), [r#"b "ticks":3"#, r#"c "ticks":1"#], "what a node knew goes with it");
+        assert_eq!(
+            b.rows(),
+            [r#"b "ticks":3"#, r#"c "ticks":1"#],
+            "what a node knew goes with it"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -454,7 +468,11 @@ mod tests {
         let plugin = Native::collecting("p", "1", GROUP, move |target, state| {
             if tries.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
                 let error = ContractError::Unavailable("the kubelet is away".into());
-                return Err(CallError::Refused { plugin: "p".into(), call: "collect".into(), error });
+                return Err(CallError::Refused {
+                    plugin: "p".into(),
+                    call: "collect".into(),
+                    error,
+                });
             }
             let good = state.len() + 1;
             Ok(one(target, &format!("{{\"good\":{good}}}"), &vec![1; good]))
@@ -480,10 +498,12 @@ mod tests {
         b.catalog.replace(vec![counting("2").installed("p.wasm")]);
         seconds(10).await;
         assert_eq!(b.rows(), [r#"a "ticks":3"#]);
-        b.catalog.replace(vec![counting("3").migrating(1, 0, &[1, 1, 1, 1, 1, 1]).installed("p.wasm")]);
+        b.catalog
+            .replace(vec![counting("3").migrating(1, 0, &[1, 1, 1, 1, 1, 1]).installed("p.wasm")]);
         seconds(10).await;
         assert_eq!(b.rows(), [r#"a "ticks":7"#], "another schema: migrate was offered the state");
-        b.catalog.replace(vec![counting("4").migrating(2, 7, &[]).installed("p.wasm")]);
+        b.catalog
+            .replace(vec![counting("4").migrating(2, 7, &[]).installed("p.wasm")]);
         seconds(10).await;
         assert_eq!(b.rows(), [r#"a "ticks":1"#], "a schema it cannot come from: empty");
     }
@@ -502,7 +522,13 @@ mod tests {
 
     #[test]
     fn brackets_come_off() {
-        for (json, expected) in [(r#" {"a":1} "#, r#""a":1"#), ("{}", ""), ("[ 1, 2 ]", "1, 2"), ("", ""), ("x", "")] {
+        for (json, expected) in [
+            (r#" {"a":1} "#, r#""a":1"#),
+            ("{}", ""),
+            ("[ 1, 2 ]", "1, 2"),
+            ("", ""),
+            ("x", ""),
+        ] {
             assert_eq!(inside(json.as_bytes()), expected.as_bytes(), "{json:?}");
         }
     }

@@ -157,7 +157,11 @@ mod tests {
 
     fn served(catalog: &Catalog) -> Vec<String> {
         let snapshot = catalog.snapshot();
-        snapshot.plugins().values().map(|p| format!("{}:{}", p.guest.manifest().name, p.guest.digest())).collect()
+        snapshot
+            .plugins()
+            .values()
+            .map(|p| format!("{}:{}", p.guest.manifest().name, p.guest.digest()))
+            .collect()
     }
 
     #[test]
@@ -165,18 +169,31 @@ mod tests {
         let catalog = Catalog::new(Vec::new());
         let mut changes = catalog.changes();
         let before = catalog.snapshot();
-        assert!(catalog.replace(vec![plugin("a", "1", "a.example.com", "a.wasm"), plugin("b", "1", "b.example.com", "b.wasm")]).is_empty());
+        assert!(
+            catalog
+                .replace(vec![
+                    plugin("a", "1", "a.example.com", "a.wasm"),
+                    plugin("b", "1", "b.example.com", "b.wasm")
+                ])
+                .is_empty()
+        );
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
         assert_eq!(served(&catalog), ["a:1", "b:1"]);
-        assert!(before.resource("a.example.com", "v1", "things").is_none(), "a snapshot never changes");
+        assert!(
+            before.resource("a.example.com", "v1", "things").is_none(),
+            "a snapshot never changes"
+        );
         assert!(catalog.snapshot().resource("a.example.com", "v1", "things").is_some());
         let etag = |c: &Catalog| c.snapshot().documents().at("/apis").unwrap().etag.clone();
         let both = etag(&catalog);
         catalog.replace(vec![plugin("a", "2", "a.example.com", "a.wasm")]);
         assert_eq!(served(&catalog), ["a:2"]);
         assert_ne!(etag(&catalog), both);
-        catalog.replace(vec![plugin("b", "1", "b.example.com", "b.wasm"), plugin("a", "3", "a.example.com", "a.wasm")]);
+        catalog.replace(vec![
+            plugin("b", "1", "b.example.com", "b.wasm"),
+            plugin("a", "3", "a.example.com", "a.wasm"),
+        ]);
         assert_eq!(etag(&catalog), both, "equal contents, equal bytes");
     }
 
@@ -184,11 +201,21 @@ mod tests {
     fn who_is_served_stays_when_another_wants_its_name_or_resource() {
         let catalog = Catalog::new(Vec::new());
         catalog.replace(vec![plugin("a", "1", "a.example.com", "z.wasm")]);
-        let refused = catalog.replace(vec![plugin("a", "9", "b.example.com", "a.wasm"), plugin("a", "1", "a.example.com", "z.wasm")]);
+        let refused = catalog.replace(vec![
+            plugin("a", "9", "b.example.com", "a.wasm"),
+            plugin("a", "1", "a.example.com", "z.wasm"),
+        ]);
         assert_eq!(refused.len(), 1);
-        assert!(matches!(&refused[0].1, Refused::Name { other, .. } if other == "z.wasm"), "{}", refused[0].1);
+        assert!(
+            matches!(&refused[0].1, Refused::Name { other, .. } if other == "z.wasm"),
+            "{}",
+            refused[0].1
+        );
         assert_eq!(served(&catalog), ["a:1"]);
-        let refused = catalog.replace(vec![plugin("b", "9", "a.example.com", "a.wasm"), plugin("a", "1", "a.example.com", "z.wasm")]);
+        let refused = catalog.replace(vec![
+            plugin("b", "9", "a.example.com", "a.wasm"),
+            plugin("a", "1", "a.example.com", "z.wasm"),
+        ]);
         assert!(matches!(&refused[0].1, Refused::Resource { resource, .. } if resource == "things.a.example.com/v1"));
         assert_eq!(served(&catalog), ["a:1"]);
     }
@@ -196,8 +223,14 @@ mod tests {
     #[test]
     fn a_new_version_that_stands_in_the_way_leaves_the_old_one() {
         let catalog = Catalog::new(Vec::new());
-        catalog.replace(vec![plugin("a", "1", "a.example.com", "a.wasm"), plugin("b", "1", "b.example.com", "b.wasm")]);
-        let refused = catalog.replace(vec![plugin("a", "1", "a.example.com", "a.wasm"), plugin("b", "2", "a.example.com", "b.wasm")]);
+        catalog.replace(vec![
+            plugin("a", "1", "a.example.com", "a.wasm"),
+            plugin("b", "1", "b.example.com", "b.wasm"),
+        ]);
+        let refused = catalog.replace(vec![
+            plugin("a", "1", "a.example.com", "a.wasm"),
+            plugin("b", "2", "a.example.com", "b.wasm"),
+        ]);
         assert_eq!(refused.len(), 1);
         assert_eq!(served(&catalog), ["a:1", "b:1"]);
     }
@@ -208,6 +241,9 @@ mod tests {
         catalog.replace(vec![plugin("a", "1", "a.example.com", "a.wasm")]);
         let table = catalog.snapshot().table("a", "a.example.com", "things").unwrap().clone();
         catalog.replace(vec![plugin("a", "2", "a.example.com", "a.wasm")]);
-        assert!(Arc::ptr_eq(&table, catalog.snapshot().table("a", "a.example.com", "things").unwrap()));
+        assert!(Arc::ptr_eq(
+            &table,
+            catalog.snapshot().table("a", "a.example.com", "things").unwrap()
+        ));
     }
 }

@@ -302,10 +302,18 @@ mod tests {
             let heard = loads.clone();
             let on_load: OnLoad = Box::new(move |path, outcome| {
                 let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                heard.lock().unwrap().push(format!("{name} {}", outcome.map_or_else(|f| f.why.clone(), |()| "ok".into())));
+                heard
+                    .lock()
+                    .unwrap()
+                    .push(format!("{name} {}", outcome.map_or_else(|f| f.why.clone(), |()| "ok".into())));
             });
             let folder = Arc::new(Folder::new(dir.path().into(), catalog.clone(), Arc::new(Words), on_load));
-            Self { dir, catalog, folder, loads }
+            Self {
+                dir,
+                catalog,
+                folder,
+                loads,
+            }
         }
 
         fn write(&self, name: &str, text: &str) {
@@ -317,7 +325,12 @@ mod tests {
 
         async fn scan(&self) -> Vec<String> {
             self.folder.scan().await.unwrap();
-            self.catalog.snapshot().plugins().values().map(|p| p.guest.digest().to_owned()).collect()
+            self.catalog
+                .snapshot()
+                .plugins()
+                .values()
+                .map(|p| p.guest.digest().to_owned())
+                .collect()
         }
 
         fn loads(&self) -> Vec<String> {
@@ -374,7 +387,11 @@ mod tests {
         b.scan().await;
         b.write("b.wasm", "b one.example.com");
         assert_eq!(b.scan().await, ["a one.example.com"]);
-        assert!(b.folder.failures()[0].why.contains("already served"), "{:?}", b.folder.failures());
+        assert!(
+            b.folder.failures()[0].why.contains("already served"),
+            "{:?}",
+            b.folder.failures()
+        );
         std::fs::remove_file(b.dir.path().join("a.wasm")).unwrap();
         assert_eq!(b.scan().await, ["b one.example.com"]);
         assert!(b.folder.failures().is_empty());
@@ -399,7 +416,10 @@ mod tests {
         let mut changes = b.catalog.changes();
         tokio::time::sleep(Duration::from_millis(50)).await;
         b.write("a.wasm", "a one.example.com");
-        tokio::time::timeout(Duration::from_secs(60), changes.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(60), changes.changed())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(b.catalog.snapshot().plugins().len(), 1);
         stop.cancel();
         following.await.unwrap();

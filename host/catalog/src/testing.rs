@@ -25,12 +25,22 @@ pub struct Native {
 impl Native {
     /// A plugin with one table, `things.GROUP/v1`, that its collector `things` fills once for each node.
     #[must_use]
-    pub fn collecting(name: &str, digest: &str, group: &str, work: impl Fn(&str, &[u8]) -> Result<Collected, CallError> + Send + Sync + 'static) -> Self {
+    pub fn collecting(
+        name: &str,
+        digest: &str,
+        group: &str,
+        work: impl Fn(&str, &[u8]) -> Result<Collected, CallError> + Send + Sync + 'static,
+    ) -> Self {
         let resource = Resource::table("Thing", "things", Scope::Cluster).group(group).version("v1");
         let manifest = Manifest::new(name, "0.1.0")
             .resource(resource)
             .collector(Collector::new("things", Each::Node, 10).fills("things"));
-        Self { manifest, digest: digest.into(), work: Box::new(work), migrates: BTreeMap::new() }
+        Self {
+            manifest,
+            digest: digest.into(),
+            work: Box::new(work),
+            migrates: BTreeMap::new(),
+        }
     }
 
     /// The same with another number for its state's schema; state of schema `from` becomes `state`.
@@ -46,7 +56,10 @@ impl Native {
     /// As the catalog takes it.
     #[must_use]
     pub fn installed(self, origin: &str) -> Installed {
-        Installed { origin: origin.into(), guest: Arc::new(self) }
+        Installed {
+            origin: origin.into(),
+            guest: Arc::new(self),
+        }
     }
 }
 

@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
+use outrigger_api::discovery::VersionInfo;
 use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
 use outrigger_background::{Collectors, Options, Targets};
 use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::Tables;
-use outrigger_sandbox::{ArtifactCache, Engine, EngineOptions, Kubelet};
+use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, MinVersion, Routes, Server, ServerOptions, Tls, Version,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, MinVersion, Routes, Server, ServerOptions, Tls,
 };
 use outrigger_storage::LiveIndex;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,6 +74,13 @@ impl Host {
             anyhow::bail!("metric-resolution should be a time duration of at least 1s");
         }
         let engine = Engine::new(&EngineOptions::default()).context("the Wasm engine cannot be built")?;
+        let pooling = Gauge::<i64>::default();
+        pooling.set(i64::from(matches!(engine.allocation(), Allocation::Pool { .. })));
+        registry.register(
+            "outrigger_engine_pooling",
+            "1 if instances come from the pool, 0 if each is mapped anew (slower)",
+            pooling,
+        );
         let cache = match flags.compile_cache.clone().or_else(default_cache) {
             Some(folder) => match ArtifactCache::open(&folder) {
                 Ok(cache) => Some(cache),
@@ -141,7 +150,7 @@ impl Host {
             health: self.health(shutdown.clone()),
             metrics,
             registry: Arc::new(registry),
-            version: version(),
+            version: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
             endpoint: Arc::new(routes),
             limits: door.limits,
             draining: CancellationToken::new(),
@@ -182,24 +191,4 @@ fn stored(catalog: &Catalog) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn version() -> Version {
-    let text = |s: &str| s.to_owned();
-    Version {
-        major: text(env!("CARGO_PKG_VERSION_MAJOR")),
-        minor: text(env!("CARGO_PKG_VERSION_MINOR")),
-        git_version: format!("v{}", env!("CARGO_PKG_VERSION")),
-        compiler: text("rustc"),
-        platform: format!(
-            "{}/{}",
-            std::env::consts::OS,
-            match std::env::consts::ARCH {
-                "x86_64" => "amd64",
-                "aarch64" => "arm64",
-                other => other,
-            }
-        ),
-        ..Version::default()
-    }
 }

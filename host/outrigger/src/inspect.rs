@@ -53,16 +53,16 @@ fn print(inspection: &Inspection, manifest: Option<&Manifest>) {
         list(inspection.capabilities.iter().map(|c| c.name()).collect())
     );
     let Some(manifest) = manifest else { return };
-    println!("plugin        {} {}", manifest.name, manifest.version);
+    println!("plugin        {} {}", manifest.name, visible(&manifest.version));
     if !manifest.description.is_empty() {
-        println!("              {}", manifest.description);
+        println!("              {}", visible(&manifest.description));
     }
     println!(
         "asks for      {}",
         if manifest.capabilities.is_empty() { "nothing" } else { "" }
     );
     for capability in &manifest.capabilities {
-        println!("  {:<12}{}", capability.name, capability.reason);
+        println!("  {:<12}{}", visible(&capability.name), visible(&capability.reason));
     }
     println!("serves");
     for r in &manifest.resources {
@@ -91,4 +91,11 @@ fn print(inspection: &Inspection, manifest: Option<&Manifest>) {
             c.fills.join(", ")
         );
     }
+}
+
+/// A stranger's text, without what a terminal would obey.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }

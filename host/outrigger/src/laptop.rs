@@ -287,7 +287,7 @@ trait Total {
 
 impl Total for rustix::system::Sysinfo {
     fn total_kib(&self) -> u64 {
-        u64::from(self.totalram).saturating_mul(u64::from(self.mem_unit.max(1))) / 1024
+        self.totalram.saturating_mul(u64::from(self.mem_unit.max(1))) / 1024
     }
 }
 

@@ -1,10 +1,15 @@
 //! The binary as somebody at a shell meets it.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 fn outrigger(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_outrigger")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn metrics() -> PathBuf {
@@ -22,10 +27,18 @@ fn inspect_says_what_a_plugin_is() {
     assert_eq!(document["roles"], serde_json::json!(["collector"]));
     assert_eq!(document["capabilities"], serde_json::json!(["log", "kubelet"]));
     assert_eq!(document["manifest"]["resources"][0]["group"], "metrics.k8s.io");
-    assert_eq!(document["manifest"]["resources"][0]["versions"], serde_json::json!(["v1", "v1beta1"]));
+    assert_eq!(
+        document["manifest"]["resources"][0]["versions"],
+        serde_json::json!(["v1", "v1beta1"])
+    );
     let text = outrigger(&["inspect", file.to_str().unwrap()]);
     let text = String::from_utf8(text.stdout).unwrap();
-    for line in ["plugin        metrics", "asks for", "kubelet", "pods.metrics.k8s.io (v1, v1beta1), kind PodMetrics"] {
+    for line in [
+        "plugin        metrics",
+        "asks for",
+        "kubelet",
+        "pods.metrics.k8s.io (v1, v1beta1), kind PodMetrics",
+    ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
 }
@@ -44,7 +57,10 @@ fn what_does_not_fit_is_one_sentence() {
         let output = outrigger(&["inspect", file.to_str().unwrap()]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.starts_with("outrigger: ") && error.contains(file.to_str().unwrap()), "{error}");
+        assert!(
+            error.starts_with("outrigger: ") && error.contains(file.to_str().unwrap()),
+            "{error}"
+        );
         assert_eq!(error.trim_end().lines().count(), 1, "{error}");
     }
 }

@@ -341,7 +341,12 @@ mod tests {
                 (Shadow::Pods, "mail", "in") => &[("app", "in")],
                 _ => return None,
             };
-            Some(Arc::new(labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()))
+            Some(Arc::new(
+                labels
+                    .iter()
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect::<BTreeMap<_, _>>(),
+            ))
         }
     }
 
@@ -364,7 +369,11 @@ mod tests {
         };
         let rows = vec![row("shop", "web"), row("shop", "deleted"), row("mail", "in")];
         table.publish(&"summaries/n1".into(), rows, SystemTime::now(), Duration::from_secs(60));
-        Served { resource, plugin: "metrics".into(), table: Arc::new(table) }
+        Served {
+            resource,
+            plugin: "metrics".into(),
+            table: Arc::new(table),
+        }
     }
 
     fn nodes() -> Served {
@@ -372,7 +381,11 @@ mod tests {
             .group("metrics.k8s.io")
             .version("v1beta1")
             .shadow(Shadow::Nodes);
-        Served { resource, plugin: "metrics".into(), table: Arc::default() }
+        Served {
+            resource,
+            plugin: "metrics".into(),
+            table: Arc::default(),
+        }
     }
 
     fn ask(served: &Served, method: &str, path: &str, accept: &str) -> Result<Answer, Status> {
@@ -430,13 +443,55 @@ mod tests {
             (&nodes, "GET", "nodes/gone", 404, r#"node "gone" not found"#),
             (&nodes, "GET", "nodes/n1", 404, r#"nodemetrics.metrics.k8s.io "n1" not found"#),
             (&pods, "GET", "namespaces/shop/pods/gone", 404, r#"pods "gone" not found"#),
-            (&pods, "GET", "namespaces/shop/pods/deleted", 404, r#"pods "deleted" not found"#),
-            (&pods, "GET", "namespaces/shop/pods/new", 404, r#"podmetrics.metrics.k8s.io "shop/new" not found"#),
-            (&pods, "GET", "namespaces/shop/pods/web/log", 404, "the server could not find the requested resource"),
-            (&pods, "GET", "pods?watch=true", 405, r#"watch is not supported on resources of kind "pods.metrics.k8s.io""#),
-            (&pods, "DELETE", "namespaces/shop/pods/web", 405, "the server does not allow this method on the requested resource"),
-            (&pods, "POST", "namespaces/shop/pods", 405, "the server does not allow this method on the requested resource"),
-            (&pods, "GET", "pods?fieldSelector=spec.x%3D1", 400, r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+            (
+                &pods,
+                "GET",
+                "namespaces/shop/pods/deleted",
+                404,
+                r#"pods "deleted" not found"#,
+            ),
+            (
+                &pods,
+                "GET",
+                "namespaces/shop/pods/new",
+                404,
+                r#"podmetrics.metrics.k8s.io "shop/new" not found"#,
+            ),
+            (
+                &pods,
+                "GET",
+                "namespaces/shop/pods/web/log",
+                404,
+                "the server could not find the requested resource",
+            ),
+            (
+                &pods,
+                "GET",
+                "pods?watch=true",
+                405,
+                r#"watch is not supported on resources of kind "pods.metrics.k8s.io""#,
+            ),
+            (
+                &pods,
+                "DELETE",
+                "namespaces/shop/pods/web",
+                405,
+                "the server does not allow this method on the requested resource",
+            ),
+            (
+                &pods,
+                "POST",
+                "namespaces/shop/pods",
+                405,
+                "the server does not allow this method on the requested resource",
+            ),
+            (
+                &pods,
+                "GET",
+                "pods?fieldSelector=spec.x%3D1",
+                400,
+                r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#,
+            ),
         ] {
             let status = ask(served, method, path, "application/json").unwrap_err();
             assert_eq!((status.code, &*status.message), (code, message), "{method} {path}");
@@ -450,7 +505,11 @@ mod tests {
         assert_eq!(table["columnDefinitions"][1]["name"], "cpu");
         assert_eq!(table["rows"][1]["cells"], serde_json::json!(["web", "50m"]));
         assert_eq!(table["rows"][1]["object"]["metadata"]["namespace"], "shop");
-        let partial = json(&pods(), "pods", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+        let partial = json(
+            &pods(),
+            "pods",
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+        );
         assert_eq!(partial["items"][0]["kind"], "PartialObjectMetadata");
         assert_eq!(partial["items"][0].get("window"), None);
         let yaml = ask(&pods(), "GET", "namespaces/shop/pods/web", "application/yaml").unwrap();
@@ -467,6 +526,9 @@ mod tests {
         let end = &unknown.raw[unknown.raw.len() - 4..];
         assert_eq!(end, [0x1a, 0x02, 0x08, 0x0f], "the row's own bytes close the last item");
         let nodes = ask(&nodes(), "GET", "nodes", accept).unwrap();
-        assert_eq!(nodes.content_type, "application/json", "no protobuf declared: the next type that is accepted");
+        assert_eq!(
+            nodes.content_type, "application/json",
+            "no protobuf declared: the next type that is accepted"
+        );
     }
 }

@@ -17,6 +17,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version as HttpVersion};
 use http_body::Body as _;
+use outrigger_api::discovery::VersionInfo;
 use outrigger_api::identity::MASTERS;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
@@ -34,7 +35,6 @@ use crate::filters::{audit, body, deadline, in_flight, long_running};
 use crate::health::Health;
 use crate::metrics::{Metrics, Series};
 use crate::refusal::Client;
-use crate::version::Version;
 
 /// What a chain is made of.
 pub struct ChainParts {
@@ -49,7 +49,7 @@ pub struct ChainParts {
     /// What `/metrics` shows.
     pub registry: Arc<Registry>,
     /// What `/version` shows.
-    pub version: Version,
+    pub version: VersionInfo,
     /// Everything else.
     pub endpoint: Arc<dyn Endpoint>,
     /// How much and how long.
@@ -135,7 +135,8 @@ impl Chain {
         Self {
             reading: Seats::new(metrics.reading.clone(), limits.max_reading),
             writing: Seats::new(metrics.writing.clone(), limits.max_writing),
-            version: version.to_json().into(),
+            // Plain strings: this cannot fail. Indented, as upstream has it.
+            version: serde_json::to_vec_pretty(&version).unwrap_or_default().into(),
             request_timeout: limits.request_timeout,
             authenticator,
             authorizer,

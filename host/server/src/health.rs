@@ -4,6 +4,7 @@
 //! single check's own path, which needs permission.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -23,6 +24,8 @@ pub struct Health {
 struct Check {
     name: String,
     run: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// What it said last, so that the log has one line for a change and not one for a poll.
+    failing: AtomicBool,
 }
 
 // === impl Health ===
@@ -107,7 +110,20 @@ impl Check {
         Self {
             name: name.to_owned(),
             run: Box::new(run),
+            failing: AtomicBool::new(false),
         }
+    }
+
+    /// Asks; `endpoint` is for the log.
+    fn passes(&self, endpoint: &str) -> bool {
+        let outcome = (self.run)();
+        let failed_before = self.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        match &outcome {
+            Err(reason) if !failed_before => tracing::warn!(endpoint, check = %self.name, %reason, "health check fails"),
+            Ok(()) if failed_before => tracing::info!(endpoint, check = %self.name, "health check passes again"),
+            _ => {}
+        }
+        outcome.is_ok()
     }
 }
 
@@ -124,15 +140,11 @@ fn all(name: &str, checks: &[Check], query: &Query) -> Response<Body> {
             let _ = writeln!(lines, "[+]{} excluded: ok", check.name);
             continue;
         }
-        match (check.run)() {
-            Ok(()) => {
-                let _ = writeln!(lines, "[+]{} ok", check.name);
-            }
-            Err(reason) => {
-                tracing::warn!(endpoint = name, check = %check.name, %reason, "health check failed");
-                let _ = writeln!(lines, "[-]{} failed: reason withheld", check.name);
-                failed = true;
-            }
+        if check.passes(name) {
+            let _ = writeln!(lines, "[+]{} ok", check.name);
+        } else {
+            let _ = writeln!(lines, "[-]{} failed: reason withheld", check.name);
+            failed = true;
         }
     }
     if !excluded.is_empty() {

@@ -20,7 +20,6 @@ pub mod metrics;
 pub mod refusal;
 pub mod routes;
 pub mod tls;
-pub mod version;
 
 pub use authority::Authority;
 pub use call::{Body, Call, Endpoint, read};
@@ -33,4 +32,3 @@ pub use metrics::Metrics;
 pub use refusal::Client;
 pub use routes::Routes;
 pub use tls::{MinVersion, Tls};
-pub use version::Version;

@@ -47,7 +47,11 @@ impl Routes {
     /// Routes over a catalog. `ready` says whether the catalog is filled by now: before that nothing is known to be absent.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self { catalog, tables, ready: Box::new(ready) }
+        Self {
+            catalog,
+            tables,
+            ready: Box::new(ready),
+        }
     }
 
     fn resource(&self, snapshot: &Snapshot, info: &RequestInfo, query: &Query, wish: &Wish<'_>) -> Result<Answer, Status> {
@@ -65,7 +69,12 @@ impl Endpoint for Routes {
     }
 
     fn serves(&self, info: &RequestInfo) -> bool {
-        let known = || self.catalog.snapshot().resource(&info.api_group, &info.api_version, &info.resource).is_some();
+        let known = || {
+            self.catalog
+                .snapshot()
+                .resource(&info.api_group, &info.api_version, &info.resource)
+                .is_some()
+        };
         info.subresource.is_empty() && known()
     }
 
@@ -80,7 +89,8 @@ impl Endpoint for Routes {
         };
         let snapshot = self.catalog.snapshot();
         let outcome = if info.is_resource_request {
-            self.resource(&snapshot, &info, &query, &wish).map(|answer| whole(answer.content_type, answer.body))
+            self.resource(&snapshot, &info, &query, &wish)
+                .map(|answer| whole(answer.content_type, answer.body))
         } else {
             document(&snapshot, &info.path, &parts.method, &query, &wish)
         };
@@ -128,12 +138,16 @@ fn document(
         }
         let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
         let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(ONE_YEAR));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static(ONE_YEAR));
         return Ok(response);
     }
     let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
     let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
     Ok(response)
 }
 
@@ -151,7 +165,10 @@ fn written(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        whole(content_type, encode::text(document.json.to_vec(), encoding).map_err(Status::internal_error)?)
+        whole(
+            content_type,
+            encode::text(document.json.to_vec(), encoding).map_err(Status::internal_error)?,
+        )
     };
     response.headers_mut().insert(header::ETAG, etag);
     Ok(response)
@@ -159,14 +176,18 @@ fn written(
 
 fn whole(content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 fn moved(to: &str) -> Result<Response<Vec<u8>>, Status> {
     let mut response = Response::new(Vec::new());
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).map_err(Status::internal_error)?);
+    response
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_str(to).map_err(Status::internal_error)?);
     Ok(response)
 }
 
@@ -197,8 +218,12 @@ async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Response<Body> {
         return response;
     };
     if small {
-        parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        parts
+            .headers
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        parts
+            .headers
+            .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     Response::from_parts(parts, Body::from(body))
 }

@@ -124,7 +124,7 @@ fn usage_schema() -> Value {
     json!({
         "type": "object",
         "description": "The memory usage is the memory working set.",
-        "additionalProperties": {"type": "string", "description": "A quantity, such as 50m or 12240Ki."},
+        "additionalProperties": {"type": "string", "format": "quantity", "description": "A quantity, such as 50m or 12240Ki."},
     })
 }
 

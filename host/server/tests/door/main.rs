@@ -1,6 +1,12 @@
 //! The door from outside: a real server on a real port, spoken to through real TLS over HTTP/1.1 and HTTP/2.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may"
+)]
 
 mod ending;
 mod identity;

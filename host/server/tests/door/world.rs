@@ -14,6 +14,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use outrigger_api::discovery::VersionInfo;
 use outrigger_api::identity::Identity;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_auth::authorize::Options;
@@ -23,7 +24,7 @@ use outrigger_auth::{
 use outrigger_server::authority::PemPair;
 use outrigger_server::{
     Authority, Body, Call, Certificates, Chain, ChainParts, Client, Drained, Endpoint, Health, Limits, Metrics, MinVersion,
-    Server, ServerOptions, Source, Tls, Version, read,
+    Server, ServerOptions, Source, Tls, read,
 };
 use prometheus_client::registry::Registry;
 use rustls::pki_types::pem::PemObject;
@@ -123,10 +124,7 @@ impl World {
             health: Health::new(shutdown.clone()),
             metrics,
             registry: Arc::new(registry),
-            version: Version {
-                major: "0".into(),
-                ..Version::default()
-            },
+            version: VersionInfo::of("0.1.0", "", ""),
             endpoint: Arc::clone(&endpoint) as Arc<dyn Endpoint>,
             limits: setup.limits,
             draining: CancellationToken::new(),
