@@ -126,7 +126,7 @@ impl Outrigger {
             "--kubelet-preferred-address-types=InternalIP",
             "--kubelet-use-node-status-port",
             "--grant=metrics=kubelet",
-            "--grant=hello-collector=kubelet",
+            "--grant=hello=kubelet",
         ]);
         command.args(&options.arguments);
         let program = Program::start(

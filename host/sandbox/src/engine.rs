@@ -196,7 +196,7 @@ fn config(options: &EngineOptions, pooled: bool) -> Config {
         .max_wasm_stack(512 << 10)
         .async_stack_size(2 << 20)
         // In code, so that no environment variable changes what a report says.
-        .wasm_backtrace_max_frames(NonZeroUsize::new(20))
+        .wasm_backtrace_max_frames(NonZeroUsize::new(32))
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         // Proposals that no plugin needs; most of the engine's advisories are in them.
         .wasm_memory64(false)

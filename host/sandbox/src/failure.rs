@@ -331,10 +331,17 @@ impl fmt::Display for TrapReport {
     }
 }
 
+/// Whether a frame is a language's way of stopping, which stands on top of every panic and tells nobody anything.
+fn is_machinery(frame: &str) -> bool {
+    let frame = frame.trim_start_matches(['<', '_']);
+    ["std::", "core::", "alloc::", "rust_", "rustc", "abort"].iter().any(|start| frame.starts_with(start))
+}
+
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The three innermost are enough for a sentence; the rest is in the value.
-        for (i, frame) in self.0.iter().take(3).enumerate() {
+        // Three are enough for a sentence, from where the plugin's own code begins; the rest is in the value.
+        let own = self.0.iter().position(|frame| !is_machinery(frame)).unwrap_or(0);
+        for (i, frame) in self.0.iter().skip(own).take(3).enumerate() {
             write!(f, "{}{frame}", if i == 0 { ", in " } else { " < " })?;
         }
         Ok(())
