@@ -334,7 +334,9 @@ impl fmt::Display for TrapReport {
 /// Whether a frame is a language's way of stopping, which stands on top of every panic and tells nobody anything.
 fn is_machinery(frame: &str) -> bool {
     let frame = frame.trim_start_matches(['<', '_']);
-    ["std::", "core::", "alloc::", "rust_", "rustc", "abort"].iter().any(|start| frame.starts_with(start))
+    ["std::", "core::", "alloc::", "rust_", "rustc", "abort"]
+        .iter()
+        .any(|start| frame.starts_with(start))
 }
 
 impl fmt::Display for At<'_> {
