@@ -29,12 +29,8 @@ impl Collector for Headrooms {
 
     fn collect(host: &impl Kubelet, node: &str, _: ()) -> Result<Collected<()>, Error> {
         let summary: Value = serde_json::from_slice(&host.summary(node, Detail::CpuAndMemory)?)?;
-        let number = |path| {
-            summary
-                .pointer(path)
-                .and_then(Value::as_u64)
-                .ok_or(Error::Failed(format!("no {path} in the summary")))
-        };
+        let missing = |path| Error::Failed(format!("no {path} in the summary"));
+        let number = |path| summary.pointer(path).and_then(Value::as_u64).ok_or(missing(path));
         let now = Headroom {
             memory_available: quantity::memory(number("/node/memory/availableBytes")?).to_string(),
             cpu_used: quantity::cpu(number("/node/cpu/usageNanoCores")?).to_string(),
