@@ -47,7 +47,7 @@ bench: build ## Figures: fresh calls, one tick, memory; each with the command th
 
 lint: tools ## Formatting, clippy on host and guests, shell scripts
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features outrigger-e2e/cluster -- -D warnings
 	$(CARGO) clippy --locked --profile guest --target $(WASM) $(GUESTS:%=-p %) -- -D warnings
 	@scripts/need bash "bash: apt-get install bash"
 	@for f in $$(git grep -lE '^#!/usr/bin/env bash' -- scripts e2e .ci); do bash -n $$f || exit 1; done

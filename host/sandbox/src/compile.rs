@@ -57,8 +57,8 @@ pub(crate) async fn compile(
             .map_err(|e| CompileError::Failed(e.to_string()))?;
         let compiled = blocking(move || {
             let _place = place;
-            let component =
-                Component::from_binary(engine.wasmtime(), &bytes).map_err(|e| CompileError::Refused(format!("{e:#}")))?;
+            let component = with_threads_of_its_own(|| Component::from_binary(engine.wasmtime(), &bytes))?
+                .map_err(|e| CompileError::Refused(format!("{e:#}")))?;
             if let Some(cache) = cache {
                 cache.store(&engine, &digest, &component);
             }
@@ -69,6 +69,15 @@ pub(crate) async fn compile(
     tokio::time::timeout(deadline, work)
         .await
         .unwrap_or(Err(CompileError::Deadline(deadline)))
+}
+
+/// Runs a compilation on threads that end with it. What Cranelift allocated belongs to the allocator's heaps of the threads that
+/// asked for it: a pool that lives on keeps tens of megabytes of it for nothing.
+fn with_threads_of_its_own<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, CompileError> {
+    let pool = rayon::ThreadPoolBuilder::new().thread_name(|n| format!("compile-{n}"));
+    pool.build()
+        .map(|pool| pool.install(work))
+        .map_err(|e| CompileError::Failed(format!("no threads to compile with: {e}")))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CompileError> {

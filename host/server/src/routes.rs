@@ -99,7 +99,10 @@ impl Endpoint for Routes {
             Err(status) => return Client::of(&parts).refuse(&status),
         };
         let gzip = text(header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
-        compressed(response, gzip).await
+        match compressed(response, gzip).await {
+            Ok(response) => response,
+            Err(status) => Client::of(&parts).refuse(&status),
+        }
     }
 }
 
@@ -199,33 +202,23 @@ fn accepts_gzip(header: &str) -> bool {
 }
 
 /// Large bodies compressed, off the threads that serve.
-async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Response<Body> {
+async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Result<Response<Body>, Status> {
     if !gzip || response.body().len() <= GZIP_ABOVE {
-        return response.map(Body::from);
+        return Ok(response.map(Body::from));
     }
     let (mut parts, body) = response.into_parts();
     let work = tokio::task::spawn_blocking(move || {
         let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        match encoder.write_all(&body).and_then(|()| encoder.finish()) {
-            Ok(small) => (small, true),
-            // Writing to memory does not fail; if it did, the plain bytes are as good.
-            Err(_) => (body, false),
-        }
+        encoder.write_all(&body).and_then(|()| encoder.finish())
     });
-    let Ok((body, small)) = work.await else {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        return response;
-    };
-    if small {
-        parts
-            .headers
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        parts
-            .headers
-            .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-    Response::from_parts(parts, Body::from(body))
+    let small = work.await.map_err(Status::internal_error)?.map_err(Status::internal_error)?;
+    parts
+        .headers
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts
+        .headers
+        .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Ok(Response::from_parts(parts, Body::from(small)))
 }
 
 #[cfg(test)]
