@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -72,10 +73,14 @@ struct File {
 struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
+    /// Inode and time of its last change: a copy may bring length and modification time along, but not these.
+    inode: (u64, i64, i64),
     real: PathBuf,
 }
 
 const QUIET: Duration = Duration::from_millis(100);
+/// The longest wait for quiet.
+const PATIENCE: Duration = Duration::from_secs(2);
 const RESCAN: Duration = Duration::from_secs(10);
 
 // === impl Folder ===
@@ -115,7 +120,11 @@ impl Folder {
                 () = stop.cancelled() => return,
                 () = touched.notified() => {
                     // A copy is many events: wait until nothing has moved for a moment.
-                    while tokio::time::timeout(QUIET, touched.notified()).await.is_ok() && !stop.is_cancelled() {}
+                    // But not for ever: somebody may write a log into this folder all day.
+                    let _ = tokio::time::timeout(PATIENCE, async {
+                        while tokio::time::timeout(QUIET, touched.notified()).await.is_ok() {}
+                    })
+                    .await;
                 }
                 () = tokio::time::sleep(RESCAN) => {}
             }
@@ -260,6 +269,7 @@ async fn candidates(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
                 Stamp {
                     modified: facts.modified().ok(),
                     length: facts.len(),
+                    inode: (facts.ino(), facts.ctime(), facts.ctime_nsec()),
                     real,
                 },
             );
@@ -405,6 +415,50 @@ mod tests {
         std::fs::remove_dir_all(b.dir.path()).unwrap();
         assert!(b.folder.scan().await.is_err());
         assert_eq!(b.catalog.snapshot().plugins().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn chatter_in_the_folder_holds_nothing_up() {
+        let b = Bench::new();
+        let stop = CancellationToken::new();
+        let (folder, token) = (b.folder.clone(), stop.clone());
+        let following = tokio::spawn(async move { folder.follow(token).await });
+        let (log, token) = (b.dir.path().join("chatter.log"), stop.clone());
+        let chatter = tokio::spawn(async move {
+            while !token.is_cancelled() {
+                std::fs::write(&log, b"and on").unwrap();
+                tokio::time::sleep(QUIET / 10).await;
+            }
+        });
+        let mut changes = b.catalog.changes();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        b.write("a.wasm", "a one.example.com");
+        tokio::time::timeout(Duration::from_secs(60), changes.changed())
+            .await
+            .unwrap()
+            .unwrap();
+        stop.cancel();
+        chatter.await.unwrap();
+        following.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_copy_with_the_old_times_and_length_is_a_change() {
+        let b = Bench::new();
+        b.write("a.wasm", "a one.example.com");
+        b.scan().await;
+        let file = b.dir.path().join("a.wasm");
+        let then = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let other = b.dir.path().join("other");
+        std::fs::write(&other, "a two.example.com").unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&other)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert_eq!(b.scan().await, ["a two.example.com"]);
     }
 
     #[tokio::test]

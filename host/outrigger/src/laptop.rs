@@ -254,7 +254,7 @@ impl Machine {
 
     fn node(&self) -> Row {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let memory = format!("{}Ki", rustix::system::sysinfo().total_kib());
+        let memory = format!("{}Ki", total_kib());
         let capacity = json!({"cpu": cpus.to_string(), "memory": memory, "pods": "110"});
         let mut node = json!({
             "spec": {},
@@ -280,15 +280,10 @@ impl Machine {
     }
 }
 
-/// Memory of this machine.
-trait Total {
-    fn total_kib(&self) -> u64;
-}
-
-impl Total for rustix::system::Sysinfo {
-    fn total_kib(&self) -> u64 {
-        self.totalram.saturating_mul(u64::from(self.mem_unit.max(1))) / 1024
-    }
+/// Memory of this machine, in KiB.
+fn total_kib() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit.max(1))) / 1024
 }
 
 fn identity(pod: &Value) -> Option<(Key, Labels)> {

@@ -75,7 +75,12 @@ impl Operator {
 #[async_trait]
 impl Loads for Loader {
     async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String> {
-        let plugin = Plugin::load_as(&self.engine, self.cache.as_ref(), bytes, Limits::default(), |manifest| {
+        // One deadline for a tick, background's: a shorter one here would cut --kubelet-request-timeout without a word.
+        let limits = Limits {
+            call_deadline: outrigger_background::Options::default().deadline,
+            ..Limits::default()
+        };
+        let plugin = Plugin::load_as(&self.engine, self.cache.as_ref(), bytes, limits, |manifest| {
             self.decide(manifest)
         });
         plugin.await.map(|p| Arc::new(p) as Arc<dyn Guest>).map_err(|e| e.to_string())
