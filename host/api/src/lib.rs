@@ -3,6 +3,7 @@
 //! This room knows nobody. Everything here can be tested with a table of inputs and answers, and each rule names where it
 //! comes from upstream.
 
+pub mod continue_token;
 pub mod discovery;
 pub mod encode;
 pub mod identity;
@@ -19,6 +20,7 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod watch;
 
 /// The manifest of a plugin, shared with the SDK.
 pub use outrigger_manifest as manifest;

@@ -77,7 +77,22 @@ impl ListOptions {
     /// # Errors
     /// See [`ListOptions::parse`].
     pub fn read(query: &Query) -> Result<Self, Status> {
+        let (options, terms) = Self::decode(query)?;
+        options.check(query, terms)
+    }
+
+    /// Reads the query of a request that is a watch by its path.
+    ///
+    /// # Errors
+    /// See [`ListOptions::parse`].
+    pub fn read_watch(query: &Query) -> Result<Self, Status> {
         let (mut options, terms) = Self::decode(query)?;
+        options.watch = true;
+        options.check(query, terms)
+    }
+
+    fn check(self, query: &Query, terms: Terms) -> Result<Self, Status> {
+        let mut options = self;
         let version_match = query.first("resourceVersionMatch").unwrap_or_default();
         let version = query.first("resourceVersion").unwrap_or_default();
         let legacy_watch = options.watch && matches!(version, "" | "0") && version_match.is_empty();

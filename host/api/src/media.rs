@@ -38,8 +38,8 @@ pub enum Form {
     Object,
     /// `as=Table;g=meta.k8s.io`.
     Table(MetaVersion),
-    /// `as=PartialObjectMetadata` or `…List`, `g=meta.k8s.io;v=v1`.
-    PartialMetadata,
+    /// `as=PartialObjectMetadata` or `…List`, `g=meta.k8s.io`.
+    PartialMetadata(MetaVersion),
 }
 
 /// Versions of meta.k8s.io.
@@ -62,6 +62,8 @@ pub struct Offer {
     pub partial: bool,
     /// The answer is a list, so that the partial form is `PartialObjectMetadataList`.
     pub list: bool,
+    /// The answer is a watch, which YAML has no form for.
+    pub watch: bool,
 }
 
 /// What `/apis` answers.
@@ -95,6 +97,8 @@ struct Parameters<'a> {
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = crate::protobuf::CONTENT_TYPE;
+const JSON_STREAM: &str = "application/json;stream=watch";
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 const META: &str = "meta.k8s.io";
 
 // === impl Media ===
@@ -110,12 +114,13 @@ impl Media {
             let form = match parameters.convert {
                 None => Form::Object,
                 Some(("Table", META, v)) => Form::Table(MetaVersion::parse(v)?),
-                Some((name @ ("PartialObjectMetadata" | "PartialObjectMetadataList"), META, "v1")) if offer.partial => {
+                Some((name @ ("PartialObjectMetadata" | "PartialObjectMetadataList"), META, v)) if offer.partial => {
+                    let version = MetaVersion::parse(v)?;
                     if (name == "PartialObjectMetadataList") != offer.list {
                         wrong_shape = true;
                         return None;
                     }
-                    Form::PartialMetadata
+                    Form::PartialMetadata(version)
                 }
                 Some(_) => return None,
             };
@@ -123,13 +128,15 @@ impl Media {
             let possible = match form {
                 Form::Object => offer.protobuf || encoding != Encoding::Protobuf,
                 Form::Table(_) => offer.table && encoding != Encoding::Protobuf,
-                Form::PartialMetadata => true,
+                Form::PartialMetadata(_) => true,
             };
+            let possible = possible && !(offer.watch && encoding == Encoding::Yaml);
             possible.then_some(Self { encoding, form })
         });
         found.ok_or_else(|| match (wrong_shape, offer.list) {
             (true, true) => not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"),
             (true, false) => not_acceptable("you requested PartialObjectMetadataList, but the requested object is not a list"),
+            (false, _) if offer.watch => Status::not_acceptable(streamed(offer.protobuf)),
             (false, _) => Status::not_acceptable(accepted(offer.protobuf)),
         })
     }
@@ -138,6 +145,15 @@ impl Media {
     #[must_use]
     pub fn content_type(self) -> &'static str {
         self.encoding.content_type()
+    }
+
+    /// The `Content-Type` of a watch; JSON has no parameter there (apiserver `handlers/watch.go`).
+    #[must_use]
+    pub fn stream_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Protobuf => PROTOBUF_STREAM,
+            _ => JSON,
+        }
     }
 }
 
@@ -306,6 +322,14 @@ fn accepted(protobuf: bool) -> &'static [&'static str] {
     if protobuf { &[JSON, YAML, PROTOBUF] } else { &[JSON, YAML] }
 }
 
+fn streamed(protobuf: bool) -> &'static [&'static str] {
+    if protobuf {
+        &[JSON_STREAM, PROTOBUF_STREAM]
+    } else {
+        &[JSON_STREAM]
+    }
+}
+
 fn not_acceptable(message: &str) -> Status {
     Status::failure(406, "NotAcceptable", message)
 }
@@ -381,6 +405,7 @@ mod tests {
         table: true,
         partial: true,
         list: true,
+        watch: false,
     };
     const ONE: Offer = Offer { list: false, ..LIST };
     const TEXT: Offer = Offer { protobuf: false, ..LIST };
@@ -389,6 +414,7 @@ mod tests {
         table: false,
         partial: false,
         list: true,
+        watch: false,
     };
 
     const KUBECTL: &str =
@@ -422,19 +448,19 @@ mod tests {
                 TEXT,
                 Some((COMPACT, Object)),
             ),
-            ("metadata client, list", METADATA, LIST, Some((Protobuf, PartialMetadata))),
+            ("metadata client, list", METADATA, LIST, Some((Protobuf, PartialMetadata(V1)))),
             (
                 "metadata client, list, rows without protobuf",
                 METADATA,
                 TEXT,
-                Some((Protobuf, PartialMetadata)),
+                Some((Protobuf, PartialMetadata(V1))),
             ),
             ("metadata client, deletecollection", METADATA, ONE, Some((COMPACT, Object))),
             (
                 "partial of one",
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
                 ONE,
-                Some((COMPACT, PartialMetadata)),
+                Some((COMPACT, PartialMetadata(V1))),
             ),
             (
                 "partial of a list",

@@ -32,8 +32,8 @@ pub struct ObjectMeta<'a> {
     pub namespace: &'a str,
     /// UID.
     pub uid: &'a str,
-    /// Resource version.
-    pub resource_version: &'a str,
+    /// Resource version; 0 for none.
+    pub resource_version: u64,
     /// Generation.
     pub generation: i64,
     /// When it was made.
@@ -47,12 +47,54 @@ pub struct ObjectMeta<'a> {
 /// Metadata of a list. Whatever is empty is not written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ListMeta<'a> {
-    /// Resource version.
-    pub resource_version: &'a str,
+    /// Resource version; 0 for none.
+    pub resource_version: u64,
     /// Where the next page starts.
     pub continue_token: &'a str,
     /// How many items follow this page.
     pub remaining: Option<i64>,
+}
+
+/// A number as decimal digits, without an allocation: a list writes one per row.
+struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+// === impl Decimal ===
+
+impl Decimal {
+    fn of(mut number: u64) -> Self {
+        let mut digits = [0; 20];
+        let mut start = digits.len();
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            start -= 1;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        Self { digits, start }
+    }
+
+    /// No digits at all for 0.
+    fn unless_zero(number: u64) -> Self {
+        if number == 0 {
+            return Self {
+                digits: [0; 20],
+                start: 20,
+            };
+        }
+        Self::of(number)
+    }
+
+    fn as_str(&self) -> &str {
+        self.digits
+            .get(self.start..)
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .unwrap_or_default()
+    }
 }
 
 // === impl ObjectMeta ===
@@ -74,7 +116,10 @@ impl<'a> ObjectMeta<'a> {
         members.text("name", self.name);
         members.text("namespace", self.namespace);
         members.text("uid", self.uid);
-        members.text("resourceVersion", self.resource_version);
+        if self.resource_version != 0 {
+            let version = Decimal::of(self.resource_version);
+            json::write_string(members.key("resourceVersion"), version.as_str());
+        }
         if self.generation != 0 {
             // Writing into a Vec does not fail.
             let _ = write!(members.key("generation"), "{}", self.generation);
@@ -93,7 +138,7 @@ impl<'a> ObjectMeta<'a> {
         pb::text_len(1, self.name)
             + pb::text_len(3, self.namespace)
             + pb::text_len(5, self.uid)
-            + pb::text_len(6, self.resource_version)
+            + pb::text_len(6, Decimal::unless_zero(self.resource_version).as_str())
             + pb::int_len(7, self.generation)
             + self.creation.map_or(0, |t| pb::block_len(8, pb::int_len(1, t.seconds())))
             + pb::map_len(11, self.labels)
@@ -105,7 +150,7 @@ impl<'a> ObjectMeta<'a> {
         pb::put_text(out, 1, self.name);
         pb::put_text(out, 3, self.namespace);
         pb::put_text(out, 5, self.uid);
-        pb::put_text(out, 6, self.resource_version);
+        pb::put_text(out, 6, Decimal::unless_zero(self.resource_version).as_str());
         pb::put_int(out, 7, self.generation);
         if let Some(creation) = self.creation {
             pb::put_block(out, 8, pb::int_len(1, creation.seconds()));
@@ -122,7 +167,7 @@ impl Default for ObjectMeta<'_> {
             name: "",
             namespace: "",
             uid: "",
-            resource_version: "",
+            resource_version: 0,
             generation: 0,
             creation: None,
             labels: &NONE,
@@ -137,7 +182,10 @@ impl ListMeta<'_> {
     /// Appends the JSON object; `{}` if there is nothing to say.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut members = Members::begin(out);
-        members.text("resourceVersion", self.resource_version);
+        if self.resource_version != 0 {
+            let version = Decimal::of(self.resource_version);
+            json::write_string(members.key("resourceVersion"), version.as_str());
+        }
         members.text("continue", self.continue_token);
         if let Some(remaining) = self.remaining {
             // Writing into a Vec does not fail.
@@ -149,14 +197,14 @@ impl ListMeta<'_> {
     /// Length of the protobuf message.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        pb::text_len(2, self.resource_version)
+        pb::text_len(2, Decimal::unless_zero(self.resource_version).as_str())
             + pb::text_len(3, self.continue_token)
             + self.remaining.map_or(0, |n| pb::present_int_len(4, n))
     }
 
     /// Appends the protobuf message.
     pub fn write_protobuf(&self, out: &mut Vec<u8>) {
-        pb::put_text(out, 2, self.resource_version);
+        pb::put_text(out, 2, Decimal::unless_zero(self.resource_version).as_str());
         pb::put_text(out, 3, self.continue_token);
         if let Some(remaining) = self.remaining {
             pb::put_present_int(out, 4, remaining);

@@ -70,7 +70,7 @@ pub struct ListWriter<'o> {
 }
 
 /// Bytes of a length that is filled in later: enough for 32 GiB. A varint may be longer than it need be.
-const WIDE: usize = 5;
+pub(crate) const WIDE: usize = 5;
 
 /// `metadata`, in every object and list.
 const METADATA: u32 = 1;
@@ -141,13 +141,18 @@ impl<'o> ListWriter<'o> {
 
     /// Fills in the length.
     pub fn finish(self) {
-        let mut length = self.out.len() - self.raw;
-        let place = self.out.get_mut(self.raw - WIDE..self.raw).unwrap_or_default();
-        for (i, byte) in place.iter_mut().enumerate() {
-            let more = if i + 1 < WIDE { 0x80 } else { 0 };
-            *byte = (length & 0x7f) as u8 | more;
-            length >>= 7;
-        }
+        fill_wide(self.out, self.raw);
+    }
+}
+
+/// Fills in the [`WIDE`] length before `start` of what reaches from there to the end.
+pub(crate) fn fill_wide(out: &mut [u8], start: usize) {
+    let mut length = out.len() - start;
+    let place = out.get_mut(start - WIDE..start).unwrap_or_default();
+    for (i, byte) in place.iter_mut().enumerate() {
+        let more = if i + 1 < WIDE { 0x80 } else { 0 };
+        *byte = (length & 0x7f) as u8 | more;
+        length >>= 7;
     }
 }
 

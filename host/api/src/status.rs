@@ -29,6 +29,8 @@ pub struct Status {
     pub message: String,
     /// What it is about; boxed, because a Status is the error of many functions.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list that has expired may go on, inconsistently; `None` for nothing.
+    pub continue_token: Option<Box<str>>,
 }
 
 /// What a [`Status`] is about.
@@ -87,9 +89,13 @@ struct Document {
     code: u16,
 }
 
-/// `meta/v1 ListMeta` of a Status: nothing that we write or need.
+/// `meta/v1 ListMeta` of a Status, as far as we write it.
 #[derive(Default, Serialize, Deserialize)]
-struct Metadata {}
+#[serde(default)]
+struct Metadata {
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    continue_token: Option<Box<str>>,
+}
 
 const KIND: TypeMeta<'static> = TypeMeta {
     api_version: "v1",
@@ -107,6 +113,7 @@ impl Status {
             reason: reason.into(),
             message: message.into(),
             details: None,
+            continue_token: None,
         }
     }
 
@@ -211,6 +218,17 @@ impl Status {
         Self::failure(410, "Expired", message)
     }
 
+    /// 410 Expired: the page's version is no longer kept; with a token that goes on with what is there now
+    /// (apiserver `etcd3/errors.go`).
+    #[must_use]
+    pub fn expired_page(go_on: String) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+        Self {
+            continue_token: Some(go_on.into()),
+            ..Self::expired(message)
+        }
+    }
+
     /// 413 RequestEntityTooLarge; upstream says `limit is 3145728`.
     #[must_use]
     pub fn request_entity_too_large(limit: u64) -> Self {
@@ -296,6 +314,20 @@ impl Status {
         Self::timeout("request did not complete within the allotted timeout", 0)
     }
 
+    /// 504 Timeout: that version is not reached yet (apiserver `storage.NewTooLargeResourceVersionError`). 0 seconds for
+    /// no Retry-After.
+    #[must_use]
+    pub fn too_large_resource_version(wanted: u64, current: u64, retry_after_seconds: u32) -> Self {
+        let sentence = format!("Too large resource version: {wanted}, current: {current}");
+        let mut status = Self::timeout(sentence, retry_after_seconds);
+        status.details.get_or_insert_default().causes = vec![Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        }];
+        status
+    }
+
     /// The `Retry-After` that belongs in the header.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
@@ -350,6 +382,9 @@ impl From<Status> for Document {
             reason: status.reason,
             message: status.message,
             details: status.details,
+            metadata: Metadata {
+                continue_token: status.continue_token,
+            },
             ..Self::default()
         }
     }
@@ -362,6 +397,7 @@ impl From<Document> for Status {
             reason: document.reason,
             message: document.message,
             details: document.details,
+            continue_token: document.metadata.continue_token,
         }
     }
 }
@@ -371,7 +407,7 @@ impl Default for Document {
         Self {
             kind: KIND.kind.into(),
             api_version: KIND.api_version.into(),
-            metadata: Metadata {},
+            metadata: Metadata::default(),
             status: "Failure".into(),
             message: String::new(),
             reason: String::new(),
@@ -416,8 +452,11 @@ mod wire {
         pub(super) code: i32,
     }
 
-    #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub(super) struct ListMeta {}
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ListMeta {
+        #[prost(string, tag = "3")]
+        pub(super) continue_token: String,
+    }
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Details {
@@ -448,7 +487,9 @@ mod wire {
     impl From<&super::Status> for Status {
         fn from(status: &super::Status) -> Self {
             Self {
-                metadata: Some(ListMeta {}),
+                metadata: Some(ListMeta {
+                    continue_token: status.continue_token.as_deref().unwrap_or_default().to_owned(),
+                }),
                 status: "Failure".into(),
                 message: status.message.clone(),
                 reason: status.reason.clone(),

@@ -74,13 +74,14 @@ impl IncludeObject {
 // === impl TableWriter ===
 
 impl<'o> TableWriter<'o> {
-    /// Writes type, list metadata and columns; the column Name comes first by itself.
+    /// Writes type, list metadata and columns; the column Name comes first by itself. Without columns (`None`) there are no
+    /// headers: those of a watch come with its first event only.
     pub fn begin(
         out: &'o mut Vec<u8>,
         version: MetaVersion,
         include: IncludeObject,
         meta: &ListMeta<'_>,
-        columns: &[Column],
+        columns: Option<&[Column]>,
     ) -> Self {
         let api_version = version.api_version();
         out.push(b'{');
@@ -91,20 +92,12 @@ impl<'o> TableWriter<'o> {
         .write_members(out);
         out.extend_from_slice(b",\"metadata\":");
         meta.write_json(out);
-        out.extend_from_slice(b",\"columnDefinitions\":[");
-        write_column(out, "Name", "string", "name", NAME_DESCRIPTION, 0);
-        for column in columns {
-            out.push(b',');
-            write_column(
-                out,
-                &column.name,
-                &column.kind,
-                &column.format,
-                &column.description,
-                column.priority,
-            );
+        out.extend_from_slice(b",\"columnDefinitions\":");
+        match columns {
+            Some(columns) => write_columns(out, columns),
+            None => out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b"],\"rows\":");
+        out.extend_from_slice(b",\"rows\":");
         Self {
             out,
             api_version,
@@ -144,6 +137,23 @@ impl<'o> TableWriter<'o> {
         self.out
             .extend_from_slice(if self.rows == 0 { b"null}\n".as_slice() } else { b"]}\n" });
     }
+}
+
+fn write_columns(out: &mut Vec<u8>, columns: &[Column]) {
+    out.push(b'[');
+    write_column(out, "Name", "string", "name", NAME_DESCRIPTION, 0);
+    for column in columns {
+        out.push(b',');
+        write_column(
+            out,
+            &column.name,
+            &column.kind,
+            &column.format,
+            &column.description,
+            column.priority,
+        );
+    }
+    out.push(b']');
 }
 
 fn write_column(out: &mut Vec<u8>, name: &str, kind: &str, format: &str, description: &str, priority: i32) {

@@ -106,7 +106,7 @@ fn metadata_has_the_order_and_the_gaps_of_gos_structs() {
         name: "n",
         namespace: "ns",
         uid: "u",
-        resource_version: "7",
+        resource_version: 7,
         generation: 3,
         creation: Some(Timestamp::from_seconds(0)),
         labels: &labels,
@@ -128,7 +128,7 @@ fn metadata_has_the_order_and_the_gaps_of_gos_structs() {
         (ListMeta::default(), "{}"),
         (
             ListMeta {
-                resource_version: "7",
+                resource_version: 7,
                 continue_token: "c",
                 remaining: Some(0),
             },
@@ -188,7 +188,7 @@ fn a_table_carries_as_much_of_its_objects_as_was_asked_for() {
     ] {
         let meta = ObjectMeta::named("ns", "a");
         let mut out = Vec::new();
-        let mut table = TableWriter::begin(&mut out, version, include, &ListMeta::default(), &columns);
+        let mut table = TableWriter::begin(&mut out, version, include, &ListMeta::default(), Some(&columns));
         for _ in 0..rows {
             table.row(
                 br#""1m","15s""#,
@@ -312,7 +312,7 @@ fn protobuf_says_what_gos_encoder_says() {
 fn a_protobuf_list_is_spliced_from_rows() {
     let labels = BTreeMap::from([("app".into(), "x".repeat(200))]);
     let meta = ListMeta {
-        resource_version: "7",
+        resource_version: 7,
         continue_token: "next",
         remaining: Some(0),
     };
@@ -370,7 +370,7 @@ fn a_length_is_reckoned_as_it_is_written() {
             name: "n",
             namespace: "ns",
             uid: "u",
-            resource_version: "7",
+            resource_version: 7,
             generation: -1,
             creation: Some(Timestamp::from_seconds(-1)),
             labels: &map,

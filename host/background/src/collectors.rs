@@ -10,7 +10,7 @@ use outrigger_catalog::{Catalog, Guest, Snapshot};
 use outrigger_sandbox::{CallError, Collected, GuestRow};
 use outrigger_storage::{Key, Row};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +59,8 @@ struct Cell {
 
 /// How often expired rows are taken away.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How long watchers may take to hear that a row's object is gone, or has other labels, before the row itself changes.
+const LOOK: Duration = Duration::from_secs(1);
 
 // === impl Options ===
 
@@ -119,8 +121,10 @@ impl Collectors {
         let mut jobs: HashMap<Job, CancellationToken> = HashMap::new();
         let tasks = TaskTracker::new();
         let mut sweep = tokio::time::interval(SWEEP);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.assign(&mut jobs, &mut nodes, &tasks, &stop);
         loop {
-            self.assign(&mut jobs, &mut nodes, &tasks, &stop);
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = changes.changed() => {}
@@ -129,12 +133,22 @@ impl Collectors {
                     stop.cancelled().await;
                     break;
                 },
+                _ = look.tick() => {
+                    for (_, _, table) in self.catalog.snapshot().tables() {
+                        if table.is_watched() {
+                            table.look_around();
+                        }
+                    }
+                    continue;
+                }
                 _ = sweep.tick() => {
                     for (_, _, table) in self.catalog.snapshot().tables() {
                         table.sweep(SystemTime::now());
                     }
+                    continue;
                 }
             }
+            self.assign(&mut jobs, &mut nodes, &tasks, &stop);
         }
         tasks.close();
         tasks.wait().await;
@@ -376,7 +390,7 @@ mod tests {
 
     impl Bench {
         fn start(plugin: Installed, nodes: &[&str]) -> Self {
-            let catalog = Arc::new(Catalog::new(Vec::new()));
+            let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(outrigger_storage::Nothing)));
             catalog.replace(vec![plugin]);
             let nodes = Arc::new(Nodes(watch::Sender::new(set(nodes))));
             let mut registry = Registry::default();

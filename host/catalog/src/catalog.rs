@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use outrigger_api::manifest::Resource;
+use outrigger_storage::LiveIndex;
 use tokio::sync::watch;
 
 use crate::{Installed, Snapshot};
@@ -33,6 +34,7 @@ pub enum Refused {
 /// What is served now.
 pub struct Catalog {
     built_in: Vec<Resource>,
+    live: Arc<dyn LiveIndex>,
     now: ArcSwap<Snapshot>,
     changing: Mutex<()>,
     changes: watch::Sender<u64>,
@@ -41,12 +43,13 @@ pub struct Catalog {
 // === impl Catalog ===
 
 impl Catalog {
-    /// A catalog that serves `built_in` and no plugin yet.
+    /// A catalog that serves `built_in` and no plugin yet. Rows that shadow live objects are judged by `live`.
     #[must_use]
-    pub fn new(built_in: Vec<Resource>) -> Self {
-        let first = Snapshot::build(&[], &built_in, &Snapshot::default());
+    pub fn new(built_in: Vec<Resource>, live: Arc<dyn LiveIndex>) -> Self {
+        let first = Snapshot::build(&[], &built_in, &live, &Snapshot::default());
         Self {
             built_in,
+            live,
             now: ArcSwap::from_pointee(first),
             changing: Mutex::new(()),
             changes: watch::Sender::new(0),
@@ -88,7 +91,8 @@ impl Catalog {
                 }
             }
         }
-        self.now.store(Arc::new(Snapshot::build(&kept, &self.built_in, &before)));
+        self.now
+            .store(Arc::new(Snapshot::build(&kept, &self.built_in, &self.live, &before)));
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
         refused
     }
@@ -150,6 +154,7 @@ mod tests {
     use super::*;
     use crate::testing::Native;
     use outrigger_sandbox::Collected;
+    use outrigger_storage::Nothing;
 
     fn plugin(name: &str, digest: &str, group: &str, origin: &str) -> Installed {
         Native::collecting(name, digest, group, |_, _| Ok(Collected::default())).installed(origin)
@@ -166,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_change_is_one_step_and_readers_keep_what_they_have() {
-        let catalog = Catalog::new(Vec::new());
+        let catalog = Catalog::new(Vec::new(), Arc::new(Nothing));
         let mut changes = catalog.changes();
         let before = catalog.snapshot();
         assert!(
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn who_is_served_stays_when_another_wants_its_name_or_resource() {
-        let catalog = Catalog::new(Vec::new());
+        let catalog = Catalog::new(Vec::new(), Arc::new(Nothing));
         catalog.replace(vec![plugin("a", "1", "a.example.com", "z.wasm")]);
         let refused = catalog.replace(vec![
             plugin("a", "9", "b.example.com", "a.wasm"),
@@ -222,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_new_version_that_stands_in_the_way_leaves_the_old_one() {
-        let catalog = Catalog::new(Vec::new());
+        let catalog = Catalog::new(Vec::new(), Arc::new(Nothing));
         catalog.replace(vec![
             plugin("a", "1", "a.example.com", "a.wasm"),
             plugin("b", "1", "b.example.com", "b.wasm"),
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn rows_survive_a_new_version() {
-        let catalog = Catalog::new(Vec::new());
+        let catalog = Catalog::new(Vec::new(), Arc::new(Nothing));
         catalog.replace(vec![plugin("a", "1", "a.example.com", "a.wasm")]);
         let table = catalog.snapshot().table("a", "a.example.com", "things").unwrap().clone();
         catalog.replace(vec![plugin("a", "2", "a.example.com", "a.wasm")]);

@@ -307,7 +307,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let catalog = Arc::new(Catalog::new(Vec::new()));
+            let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(outrigger_storage::Nothing)));
             let loads = Arc::new(Mutex::new(Vec::new()));
             let heard = loads.clone();
             let on_load: OnLoad = Box::new(move |path, outcome| {

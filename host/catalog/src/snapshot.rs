@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_versions};
 use outrigger_api::manifest::{Backing, Resource, Shadow};
-use outrigger_storage::Table;
+use outrigger_storage::{LiveIndex, Table};
 
 use crate::{Documents, Guest};
 
@@ -24,6 +24,8 @@ pub struct Served {
     pub resource: Resource,
     /// The plugin's name; empty for what is built in.
     pub plugin: Arc<str>,
+    /// `GROUP/VERSION`, or the version alone in core.
+    pub api_version: Arc<str>,
     /// Its rows.
     pub table: Arc<Table>,
 }
@@ -40,19 +42,33 @@ pub struct Snapshot {
 // === impl Served ===
 
 impl Served {
-    /// What the rows speak of, if they speak of live objects.
+    /// A resource in one of its versions, over its table.
     #[must_use]
-    pub fn shadow(&self) -> Option<Shadow> {
-        match self.resource.backing {
-            Backing::Table { shadow } => shadow,
+    pub fn new(resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+        let api_version = match &*resource.group {
+            "" => version.into(),
+            group => format!("{group}/{version}").into(),
+        };
+        Self {
+            resource,
+            plugin,
+            api_version,
+            table,
         }
     }
 }
 
-/// The verbs of a resource: derived from what stands behind it, never declared. A table is read.
+/// The verbs of a resource: derived from what stands behind it, never declared. A table is read and watched.
 fn verbs(resource: &Resource) -> Vec<String> {
     match resource.backing {
-        Backing::Table { .. } => vec!["get".into(), "list".into()],
+        Backing::Table { .. } => ["get", "list", "watch"].map(str::to_owned).into(),
+    }
+}
+
+/// What the rows of a resource speak of, if they speak of live objects.
+fn shadow(resource: &Resource) -> Option<Shadow> {
+    match resource.backing {
+        Backing::Table { shadow } => shadow,
     }
 }
 
@@ -63,7 +79,7 @@ impl Snapshot {
     /// on with their rows.
     ///
     /// The caller has made sure that no two of them claim the same resource.
-    pub(crate) fn build(plugins: &[Installed], built_in: &[Resource], before: &Snapshot) -> Self {
+    pub(crate) fn build(plugins: &[Installed], built_in: &[Resource], live: &Arc<dyn LiveIndex>, before: &Snapshot) -> Self {
         let mut next = Self::default();
         let nobody: Arc<str> = "".into();
         let claims = plugins
@@ -79,14 +95,14 @@ impl Snapshot {
         for (plugin, resources) in claims {
             for resource in resources {
                 let at = (plugin.clone(), format!("{}/{}", resource.group, resource.plural));
-                let table = before.tables.get(&at).cloned().unwrap_or_default();
+                let shadow = shadow(resource);
+                let known = before.tables.get(&at).filter(|table| table.shadow() == shadow);
+                let table = known
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(Table::speaking_of(shadow.map(|of| (of, Arc::clone(live))))));
                 next.tables.insert(at, table.clone());
                 for version in &resource.versions {
-                    let entry = Served {
-                        resource: resource.clone(),
-                        plugin: plugin.clone(),
-                        table: table.clone(),
-                    };
+                    let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone());
                     let group = next.groups.entry(resource.group.clone()).or_default();
                     group
                         .entry(version.clone())

@@ -11,7 +11,7 @@ use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
 use outrigger_background::{Collectors, Options, Targets};
 use outrigger_catalog::{Catalog, Folder};
-use outrigger_resources::Tables;
+use outrigger_resources::{Tables, WatchMetrics};
 use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
     Certificates, Chain, ChainParts, Health, Limits, Metrics, MinVersion, Routes, Server, ServerOptions, Tls,
@@ -55,7 +55,6 @@ pub(crate) struct Host {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) collectors: Arc<Collectors>,
     folder: Arc<Folder>,
-    live: Arc<dyn LiveIndex>,
     synced: Arc<dyn Fn() -> bool + Send + Sync>,
     scanned: Arc<AtomicBool>,
 }
@@ -99,7 +98,7 @@ impl Host {
             operator,
             kubelet: world.kubelet,
         };
-        let catalog = Arc::new(Catalog::new(world.built_in));
+        let catalog = Arc::new(Catalog::new(world.built_in, world.live));
         let loads = LoadSeries::register(registry);
         RowSeries::register(registry).count(catalog.clone());
         let folder = Folder::new(
@@ -119,7 +118,6 @@ impl Host {
             catalog,
             collectors,
             folder: Arc::new(folder),
-            live: world.live,
             synced: world.synced,
             scanned: Arc::default(),
         })
@@ -143,7 +141,8 @@ impl Host {
         let metrics = Metrics::new(&mut registry);
         let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
         let ready = move || scanned.load(Ordering::Acquire) && synced();
-        let routes = Routes::new(self.catalog.clone(), Tables::new(self.live.clone()), ready);
+        let tables = Tables::new(WatchMetrics::register(&mut registry), outrigger_resources::Options::default());
+        let routes = Routes::new(self.catalog.clone(), tables, ready);
         let chain = Chain::new(ChainParts {
             authenticator: door.authenticator,
             authorizer: door.authorizer,

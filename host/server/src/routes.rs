@@ -3,12 +3,16 @@
 //! Everything here is answered from one snapshot of the catalog, taken once per request, so a swap of a plugin never shows
 //! through the middle of an answer.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use outrigger_api::encode;
@@ -54,11 +58,11 @@ impl Routes {
         }
     }
 
-    fn resource(&self, snapshot: &Snapshot, info: &RequestInfo, query: &Query, wish: &Wish<'_>) -> Result<Answer, Status> {
+    async fn resource(&self, snapshot: &Snapshot, info: &RequestInfo, query: &Query, wish: &Wish<'_>) -> Result<Answer, Status> {
         let served = snapshot
             .resource(&info.api_group, &info.api_version, &info.resource)
             .ok_or_else(Status::generic_not_found)?;
-        self.tables.read(served, info, query, wish.accept, wish.pretty)
+        self.tables.read(served, info, query, wish.accept, wish.pretty).await
     }
 }
 
@@ -89,8 +93,11 @@ impl Endpoint for Routes {
         };
         let snapshot = self.catalog.snapshot();
         let outcome = if info.is_resource_request {
-            self.resource(&snapshot, &info, &query, &wish)
-                .map(|answer| whole(answer.content_type, answer.body))
+            match self.resource(&snapshot, &info, &query, &wish).await {
+                Ok(Answer::Document { content_type, body }) => Ok(whole(content_type, body)),
+                Ok(Answer::Events { content_type, events }) => return streamed(content_type, events),
+                Err(status) => Err(status),
+            }
         } else {
             document(&snapshot, &info.path, &parts.method, &query, &wish)
         };
@@ -179,6 +186,15 @@ fn written(
 
 fn whole(content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A watch. Its headers leave at once, before there is any event.
+fn streamed(content_type: &'static str, events: BoxStream<'static, Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::from_stream(events.map(Ok::<_, Infallible>)));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

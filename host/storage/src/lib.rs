@@ -1,7 +1,13 @@
-//! What is kept: tables, whose rows collectors fetch and requests read.
+//! What is kept: tables, whose rows collectors fetch and requests read and watch.
 
+pub mod history;
 pub mod live;
+pub mod row;
+pub mod snapshot;
 pub mod table;
 
-pub use live::{Labels, LiveIndex};
-pub use table::{Entry, Key, Row, Snapshot, Table};
+pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
+pub use live::{Labels, LiveIndex, Nothing};
+pub use row::{Entry, Key, Row};
+pub use snapshot::Snapshot;
+pub use table::{NotYet, Table, Watching};

@@ -6,149 +6,194 @@
 //!
 //! Rows grow old: each source says until when its rows may be served if nothing newer comes. Nobody removes them at that
 //! moment; readers skip what has expired, and the next publication or [`Table::sweep`] takes it away.
+//!
+//! Every change has a revision, and so has the table: that of its newest change. Revisions are microseconds since 1970, or
+//! one more than the last if the clock has not moved on: so they grow across restarts too, and a client that comes back
+//! with one from before learns what it has missed, or that it must list again, and never waits for a number to be reached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
+use outrigger_api::manifest::Shadow;
+use tokio::sync::watch;
 
-/// Names a row; ordered as upstream lists (namespace, then name, by bytes).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Namespace; empty if cluster-scoped.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
+use crate::history::{Before, Change, History};
+use crate::live::unlabelled;
+use crate::{Batch, Entry, Key, Labels, LiveIndex, Row, Snapshot, TooOld};
+
+/// One resource's rows.
+pub struct Table {
+    now: ArcSwap<Snapshot>,
+    writers: Mutex<Writers>,
+    moved: watch::Sender<u64>,
+    watchers: AtomicUsize,
+    pages: Mutex<VecDeque<Page>>,
+    speaks_of: Option<(Shadow, Arc<dyn LiveIndex>)>,
 }
 
-/// What a collector knows of one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Names the object.
-    pub key: Key,
-    /// When the object was made; the moment of its publication if unknown.
-    pub created: Option<SystemTime>,
-    /// The members of its JSON object but apiVersion, kind and metadata, **without the outer braces**; may be empty.
-    pub fields: Box<[u8]>,
-    /// The same fields in protobuf; empty if there are none.
-    pub protobuf: Box<[u8]>,
-    /// The cells of the columns after Name: a JSON array **without the outer brackets**; may be empty.
-    pub cells: Box<[u8]>,
+/// Told of a table's changes as long as it lives.
+#[derive(Debug)]
+pub struct Watching {
+    table: Arc<Table>,
+    moved: watch::Receiver<u64>,
 }
 
-/// A row as a snapshot holds it.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The row.
-    pub row: Row,
-    /// Whose it is.
-    pub source: Arc<str>,
-    /// When it was published.
-    pub published: SystemTime,
-    /// Until when it may be served.
-    pub expires: SystemTime,
+/// The table has not come as far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too large resource version: {wanted}, current: {current}")]
+pub struct NotYet {
+    /// The revision that was waited for.
+    pub wanted: u64,
+    /// The table's.
+    pub current: u64,
 }
 
-/// All rows at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+/// What only writers touch.
+#[derive(Debug)]
+struct Writers {
+    /// Which keys each source holds, so that a publication finds what it replaces.
+    sources: HashMap<Arc<str>, Vec<Key>>,
+    history: History,
+}
+
+/// A snapshot that somebody reads page by page.
+#[derive(Debug)]
+struct Page {
+    snapshot: Arc<Snapshot>,
+    kept: Instant,
+}
+
+/// The next state of a table, while it is made.
+struct Draft<'a> {
     rows: OrdMap<Key, Arc<Entry>>,
+    history: &'a mut History,
+    watched: bool,
+    changes: Vec<Change>,
+    clock: u64,
     revision: u64,
 }
 
-/// One resource's rows.
-#[derive(Debug, Default)]
-pub struct Table {
-    now: ArcSwap<Snapshot>,
-    writers: Mutex<Sources>,
-}
-
-/// Which keys each source holds, so that a publication finds what it replaces.
-#[derive(Debug, Default)]
-struct Sources(HashMap<Arc<str>, Vec<Key>>);
-
-// === impl Key ===
-
-impl Key {
-    /// A key; an empty namespace is a cluster-scoped object.
-    #[must_use]
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-}
-
-impl std::fmt::Display for Key {
-    /// `NAMESPACE/NAME`, or `NAME` if cluster-scoped, as upstream's `cache.MetaNamespaceKeyFunc`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
-    }
-}
-
-// === impl Snapshot ===
-
-impl Snapshot {
-    /// Grows with every change of the table; starts at 0.
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// One row that may still be served at `now`.
-    #[must_use]
-    pub fn get(&self, key: &Key, now: SystemTime) -> Option<&Arc<Entry>> {
-        self.rows.get(key).filter(|e| e.expires > now)
-    }
-
-    /// All rows that may still be served at `now`, by namespace and name.
-    pub fn iter(&self, now: SystemTime) -> impl Iterator<Item = &Arc<Entry>> {
-        self.rows.values().filter(move |e| e.expires > now)
-    }
-
-    /// The rows of one namespace that may still be served at `now`, by name.
-    pub fn iter_namespace<'a>(&'a self, namespace: &'a str, now: SystemTime) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let first = Key::new(namespace, "");
-        self.rows
-            .range(first..)
-            .take_while(move |(k, _)| &*k.namespace == namespace)
-            .map(|(_, e)| e)
-            .filter(move |e| e.expires > now)
-    }
-
-    /// Rows held, expired ones too.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether no row is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-}
+/// Snapshots kept for lists that are read page by page; each keeps the rows alive that have changed since.
+const PAGES: usize = 8;
+const PAGES_FOR: Duration = Duration::from_secs(60);
 
 // === impl Table ===
 
 impl Table {
-    /// An empty table.
+    /// An empty table whose rows speak for themselves.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::speaking_of(None)
+    }
+
+    /// An empty table whose rows speak of live objects, if of any: a row is shown to watchers while its object lives, and with
+    /// that object's labels.
+    #[must_use]
+    pub fn speaking_of(objects: Option<(Shadow, Arc<dyn LiveIndex>)>) -> Self {
+        let revision = micros(SystemTime::now());
+        let first = Snapshot {
+            rows: OrdMap::new(),
+            revision,
+        };
+        Self {
+            now: ArcSwap::from_pointee(first),
+            writers: Mutex::new(Writers {
+                sources: HashMap::new(),
+                history: History::new(revision),
+            }),
+            moved: watch::Sender::new(revision),
+            watchers: AtomicUsize::new(0),
+            pages: Mutex::default(),
+            speaks_of: objects,
+        }
+    }
+
+    /// What the rows speak of, if not for themselves.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Shadow> {
+        self.speaks_of.as_ref().map(|(of, _)| *of)
+    }
+
+    /// The labels that a row has now; `None` if its object does not exist.
+    #[must_use]
+    pub fn labels(&self, namespace: &str, name: &str) -> Option<Arc<Labels>> {
+        match &self.speaks_of {
+            Some((of, live)) => live.labels(*of, namespace, name),
+            None => Some(unlabelled()),
+        }
     }
 
     /// The rows as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.now.load_full()
+    }
+
+    /// The rows as soon as the table has come to `revision`.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not after `patience`.
+    pub async fn reached(&self, revision: u64, patience: Duration) -> Result<Arc<Snapshot>, NotYet> {
+        let now = self.snapshot();
+        if now.revision >= revision {
+            return Ok(now);
+        }
+        let mut moved = self.moved.subscribe();
+        // The sender lives in self; the wait ends with the revision or with our patience.
+        let _ = tokio::time::timeout(patience, moved.wait_for(|at| *at >= revision)).await;
+        let now = self.snapshot();
+        if now.revision >= revision {
+            return Ok(now);
+        }
+        Err(NotYet {
+            wanted: revision,
+            current: now.revision,
+        })
+    }
+
+    /// Keeps a snapshot for a while, so that a list of it can be continued; see [`Table::page`].
+    pub fn keep(&self, snapshot: &Arc<Snapshot>) {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = Instant::now();
+        if let Some(known) = pages.iter_mut().find(|p| p.snapshot.revision == snapshot.revision) {
+            known.kept = kept;
+            return;
+        }
+        if pages.len() >= PAGES {
+            pages.pop_front();
+        }
+        pages.push_back(Page {
+            snapshot: Arc::clone(snapshot),
+            kept,
+        });
+    }
+
+    /// The rows as they were at a revision: now, or kept. `None` if that is forgotten.
+    #[must_use]
+    pub fn page(&self, revision: u64) -> Option<Arc<Snapshot>> {
+        let now = self.snapshot();
+        if now.revision == revision {
+            return Some(now);
+        }
+        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = pages.iter().find(|p| p.snapshot.revision == revision)?;
+        Some(Arc::clone(&page.snapshot))
+    }
+
+    /// Begins to watch.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>) -> Watching {
+        if self.watchers.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.look_around();
+        }
+        Watching {
+            table: Arc::clone(self),
+            moved: self.moved.subscribe(),
+        }
     }
 
     /// Replaces all rows of `source`. They may be served for `keep` from `at` on.
@@ -158,33 +203,29 @@ impl Table {
     /// back. Of several rows with one key in `rows`, the last is kept.
     pub fn publish(&self, source: &Arc<str>, rows: Vec<Row>, at: SystemTime, keep: Duration) {
         let expires = at.checked_add(keep).unwrap_or(at);
-        let mut sources = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.now.load();
-        let mut next = before.rows.clone();
-        let keys: Vec<Key> = rows.iter().map(|r| r.key.clone()).collect();
-        let held = if keys.is_empty() {
-            sources.0.remove(source)
-        } else {
-            sources.0.insert(source.clone(), keys)
-        };
-        for key in held.unwrap_or_default() {
-            if next.get(&key).is_some_and(|e| e.source == *source) {
-                next.remove(&key);
-            }
-        }
-        for row in rows {
-            let entry = Entry {
-                row,
-                source: source.clone(),
-                published: at,
-                expires,
+        self.change(at, |draft, sources| {
+            let keys: Vec<Key> = rows.iter().map(|r| r.key.clone()).collect();
+            let held = if keys.is_empty() {
+                sources.remove(source)
+            } else {
+                sources.insert(Arc::clone(source), keys)
             };
-            next.insert(entry.row.key.clone(), Arc::new(entry));
-        }
-        self.now.store(Arc::new(Snapshot {
-            rows: next,
-            revision: before.revision.saturating_add(1),
-        }));
+            let mut held = held.unwrap_or_default();
+            if !rows.is_empty() {
+                // In the order of rows, usually: what comes again is not taken away first, for that would be a change.
+                let coming: std::collections::HashSet<&Key> = rows.iter().map(|r| &r.key).collect();
+                held.retain(|key| !coming.contains(key));
+            }
+            for key in held {
+                if draft.rows.get(&key).is_some_and(|e| e.source == *source) {
+                    draft.remove(&key);
+                }
+            }
+            for row in rows {
+                let labels = self.labels(&row.key.namespace, &row.key.name);
+                draft.put(row, source, at, expires, labels);
+            }
+        });
     }
 
     /// Takes away all rows of `source`: its target is gone for good.
@@ -194,127 +235,209 @@ impl Table {
 
     /// Takes away rows that have expired at `now`. Call now and then; readers skip them anyway.
     pub fn sweep(&self, now: SystemTime) {
-        let mut sources = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.now.load();
-        let expired: Vec<Key> = before
-            .rows
-            .iter()
-            .filter(|(_, e)| e.expires <= now)
-            .map(|(k, _)| k.clone())
-            .collect();
-        if expired.is_empty() {
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|p| p.kept.elapsed() < PAGES_FOR);
+        if self.snapshot().rows.values().all(|e| e.expires > now) {
             return;
         }
-        let mut next = before.rows.clone();
-        for key in &expired {
-            if let Some(entry) = next.remove(key)
-                && let Some(keys) = sources.0.get_mut(&entry.source)
-            {
-                keys.retain(|k| k != key);
-                if keys.is_empty() {
-                    sources.0.remove(&entry.source);
+        self.change(now, |draft, sources| {
+            let expired: Vec<Arc<Entry>> = draft.rows.values().filter(|e| e.expires <= now).cloned().collect();
+            for entry in expired {
+                draft.remove(&entry.row.key);
+                if let Some(keys) = sources.get_mut(&entry.source) {
+                    keys.retain(|k| *k != entry.row.key);
+                    if keys.is_empty() {
+                        sources.remove(&entry.source);
+                    }
                 }
             }
-        }
-        self.now.store(Arc::new(Snapshot {
-            rows: next,
-            revision: before.revision.saturating_add(1),
-        }));
+        });
     }
+
+    /// Whether anybody watches.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watchers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Looks again at the objects that the rows speak of: some may have come, gone, or changed their labels since. Costs a
+    /// look-up for each row; call it now and then while somebody watches, readers look for themselves.
+    pub fn look_around(&self) {
+        let Some((of, live)) = &self.speaks_of else { return };
+        let labels = |key: &Key| live.labels(*of, &key.namespace, &key.name);
+        let snapshot = self.snapshot();
+        let differs = |entry: &&Arc<Entry>| match (&entry.labels, labels(&entry.row.key)) {
+            (Some(then), Some(now)) => !Arc::ptr_eq(then, &now) && *then != now,
+            (None, None) => false,
+            _ => true,
+        };
+        let changed: Vec<Key> = snapshot.rows.values().filter(differs).map(|e| e.row.key.clone()).collect();
+        if changed.is_empty() {
+            return;
+        }
+        self.change(UNIX_EPOCH, |draft, _| {
+            for key in &changed {
+                if let Some(entry) = draft.rows.get(key).cloned() {
+                    draft.put(entry.row.clone(), &entry.source, entry.published, entry.expires, labels(key));
+                }
+            }
+        });
+    }
+
+    /// Makes the next state, shows it, and tells whoever watches.
+    fn change(&self, at: SystemTime, make: impl FnOnce(&mut Draft<'_>, &mut HashMap<Arc<str>, Vec<Key>>)) {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Writers { sources, history } = &mut *writers;
+        let before = self.now.load_full();
+        let watched = self.watchers.load(Ordering::Relaxed) > 0;
+        let mut draft = Draft {
+            rows: before.rows.clone(),
+            history,
+            watched,
+            changes: Vec::new(),
+            clock: micros(at),
+            revision: before.revision,
+        };
+        make(&mut draft, sources);
+        let Draft {
+            rows, changes, revision, ..
+        } = draft;
+        self.now.store(Arc::new(Snapshot { rows, revision }));
+        if revision > before.revision {
+            history.record(changes, before.revision, revision, watched);
+            self.moved.send_replace(revision);
+        }
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let now = self.snapshot();
+        f.debug_struct("Table")
+            .field("rows", &now.len())
+            .field("revision", &now.revision)
+            .field("shadow", &self.shadow())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Watching ===
+
+impl Watching {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// What has changed since `revision`; nothing if that is the table's, or is yet to come. Batches may begin with changes
+    /// up to `revision`.
+    ///
+    /// # Errors
+    /// [`TooOld`] if that is forgotten: list again.
+    pub fn since(&self, revision: u64) -> Result<Vec<Arc<Batch>>, TooOld> {
+        if self.table.now.load().revision <= revision {
+            return Ok(Vec::new());
+        }
+        let writers = self.table.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.history.since(revision, &self.table.snapshot())
+    }
+
+    /// Ends when the table has changed since this was called last, or was never called. Safe to drop.
+    pub async fn changed(&mut self) {
+        // The sender lives in the table, which we hold.
+        let _ = self.moved.changed().await;
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.table.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Draft ===
+
+impl Draft<'_> {
+    fn put(&mut self, row: Row, source: &Arc<str>, at: SystemTime, expires: SystemTime, labels: Option<Arc<Labels>>) {
+        let old = self.rows.get(&row.key).cloned();
+        let mut entry = Entry {
+            row,
+            source: Arc::clone(source),
+            published: at,
+            expires,
+            revision: 0,
+            labels,
+            appeared: 0,
+            relabelled: 0,
+        };
+        match &old {
+            Some(old) if old.row == entry.row && old.labels == entry.labels => {
+                entry.published = old.published;
+                entry.revision = old.revision;
+                entry.appeared = old.appeared;
+                entry.relabelled = old.relabelled;
+            }
+            old => {
+                let revision = self.step();
+                let known = old.as_ref().filter(|o| o.is_shown());
+                entry.revision = revision;
+                entry.appeared = known.map_or(revision, |o| o.appeared);
+                entry.relabelled = match old {
+                    Some(old) if old.labels == entry.labels => old.relabelled,
+                    _ => revision,
+                };
+            }
+        }
+        let entry = Arc::new(entry);
+        self.rows.insert(entry.row.key.clone(), Arc::clone(&entry));
+        if old.as_ref().is_none_or(|old| old.revision != entry.revision) {
+            let revision = entry.revision;
+            self.note(revision, old, Some(entry));
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(old) = self.rows.remove(key) {
+            let revision = self.step();
+            self.note(revision, Some(old), None);
+        }
+    }
+
+    fn note(&mut self, revision: u64, old: Option<Arc<Entry>>, new: Option<Arc<Entry>>) {
+        let shown = |entry: Option<Arc<Entry>>| entry.filter(|e| e.is_shown());
+        let (before, after) = (shown(old), shown(new));
+        if let (Some(last), None) = (&before, &after) {
+            self.history.lost(revision, Arc::clone(last));
+        }
+        if self.watched && (before.is_some() || after.is_some()) {
+            self.changes.push(Change {
+                revision,
+                before: before.map_or(Before::Absent, Before::Was),
+                after,
+            });
+        }
+    }
+
+    fn step(&mut self) -> u64 {
+        self.revision = self.clock.max(self.revision.saturating_add(1));
+        self.revision
+    }
+}
+
+/// Microseconds since 1970; 0 for anything before.
+fn micros(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEEP: Duration = Duration::from_secs(60);
-
-    fn row(namespace: &str, name: &str, fields: &str) -> Row {
-        Row {
-            key: Key::new(namespace, name),
-            created: None,
-            fields: fields.as_bytes().into(),
-            protobuf: [].into(),
-            cells: [].into(),
-        }
-    }
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    fn listed(table: &Table, now: SystemTime) -> Vec<String> {
-        table
-            .snapshot()
-            .iter(now)
-            .map(|e| format!("{} {}", e.row.key, std::str::from_utf8(&e.row.fields).unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn a_publication_replaces_its_own_source_only() {
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let table = Table::new();
-        table.publish(&a, vec![row("ns", "2", "a2"), row("ns", "1", "a1")], at(0), KEEP);
-        table.publish(&b, vec![row("ns", "3", "b3"), row("mt", "9", "b9")], at(0), KEEP);
-        assert_eq!(listed(&table, at(1)), ["mt/9 b9", "ns/1 a1", "ns/2 a2", "ns/3 b3"]);
-        table.publish(&a, vec![row("ns", "2", "a2'")], at(1), KEEP);
-        assert_eq!(listed(&table, at(1)), ["mt/9 b9", "ns/2 a2'", "ns/3 b3"]);
-        table.withdraw(&b);
-        assert_eq!(listed(&table, at(1)), ["ns/2 a2'"]);
-    }
-
-    #[test]
-    fn a_key_that_moves_between_sources_is_not_lost_and_not_doubled() {
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let table = Table::new();
-        table.publish(&a, vec![row("ns", "web-0", "on a")], at(0), KEEP);
-        table.publish(&b, vec![row("ns", "web-0", "on b")], at(1), KEEP);
-        assert_eq!(listed(&table, at(2)), ["ns/web-0 on b"]);
-        table.publish(&a, vec![], at(2), KEEP);
-        assert_eq!(
-            listed(&table, at(2)),
-            ["ns/web-0 on b"],
-            "a gave up what was no longer its own"
-        );
-    }
-
-    #[test]
-    fn rows_expire_and_are_swept() {
-        let a: Arc<str> = "a".into();
-        let table = Table::new();
-        table.publish(&a, vec![row("", "n", "x")], at(0), KEEP);
-        assert_eq!(listed(&table, at(59)), ["n x"]);
-        assert!(listed(&table, at(60)).is_empty());
-        assert_eq!(table.snapshot().len(), 1);
-        table.sweep(at(60));
-        assert!(table.snapshot().is_empty());
-        assert!(table.writers.lock().unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn a_snapshot_stays_as_it_was() {
-        let a: Arc<str> = "a".into();
-        let table = Table::new();
-        table.publish(&a, vec![row("", "n", "old")], at(0), KEEP);
-        let before = table.snapshot();
-        table.publish(&a, vec![row("", "n", "new")], at(0), KEEP);
-        let key = Key::new("", "n");
-        assert_eq!(&*before.get(&key, at(0)).unwrap().row.fields, b"old");
-        assert_eq!(&*table.snapshot().get(&key, at(0)).unwrap().row.fields, b"new");
-        assert!(table.snapshot().revision() > before.revision());
-    }
-
-    #[test]
-    fn a_namespace_is_a_range() {
-        let a: Arc<str> = "a".into();
-        let table = Table::new();
-        let rows = [("a", "z"), ("ab", "a"), ("ab", "b"), ("abc", "a")]
-            .map(|(ns, n)| row(ns, n, ""))
-            .into();
-        table.publish(&a, rows, at(0), KEEP);
-        let snapshot = table.snapshot();
-        let names: Vec<_> = snapshot.iter_namespace("ab", at(0)).map(|e| e.row.key.to_string()).collect();
-        assert_eq!(names, ["ab/a", "ab/b"]);
-    }
-}
+mod tests;

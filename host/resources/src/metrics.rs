@@ -1,0 +1,116 @@
+//! What watches count, under upstream's names (apiserver `endpoints/metrics/metrics.go`).
+
+use std::time::Duration;
+
+use outrigger_api::request_info::RequestInfo;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The families.
+#[derive(Debug, Clone)]
+pub struct WatchMetrics {
+    events: Family<Resource, Counter>,
+    sizes: Family<Resource, Histogram, fn() -> Histogram>,
+    lists: Family<Scoped, Histogram, fn() -> Histogram>,
+}
+
+/// Those of one watch.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    events: Counter,
+    sizes: Histogram,
+    lists: Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Resource {
+    group: String,
+    version: String,
+    resource: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Scoped {
+    group: String,
+    version: String,
+    resource: String,
+    scope: &'static str,
+}
+
+/// 1 KiB to 128 KiB.
+const SIZES: [f64; 8] = [1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0, 65536.0, 131_072.0];
+const LISTS: [f64; 17] = [
+    0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+];
+
+// === impl WatchMetrics ===
+
+impl WatchMetrics {
+    /// Registers the families.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let this = Self::default();
+        let events = "[ALPHA] Number of events sent in watch clients";
+        registry.register("apiserver_watch_events", events, this.events.clone());
+        let sizes = "[ALPHA] Watch event size distribution in bytes";
+        registry.register("apiserver_watch_events_sizes", sizes, this.sizes.clone());
+        let lists = "[BETA] Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.";
+        registry.register("apiserver_watch_list_duration_seconds", lists, this.lists.clone());
+        this
+    }
+
+    /// Only for resources that are served, so their number is bounded.
+    pub(crate) fn series(&self, info: &RequestInfo) -> Series {
+        let of = Resource {
+            group: info.api_group.clone(),
+            version: info.api_version.clone(),
+            resource: info.resource.clone(),
+        };
+        let scope = match (info.name.is_empty(), info.namespace.is_empty()) {
+            (false, _) => "resource",
+            (true, false) => "namespace",
+            (true, true) => "cluster",
+        };
+        let scoped = Scoped {
+            group: info.api_group.clone(),
+            version: info.api_version.clone(),
+            resource: info.resource.clone(),
+            scope,
+        };
+        Series {
+            events: self.events.get_or_create_owned(&of),
+            sizes: self.sizes.get_or_create_owned(&of),
+            lists: self.lists.get_or_create_owned(&scoped),
+        }
+    }
+}
+
+impl Default for WatchMetrics {
+    /// Families that nobody sees.
+    fn default() -> Self {
+        Self {
+            events: Family::default(),
+            sizes: Family::new_with_constructor(|| Histogram::new(SIZES)),
+            lists: Family::new_with_constructor(|| Histogram::new(LISTS)),
+        }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    /// One event of so many bytes was written.
+    #[expect(clippy::cast_precision_loss, reason = "an event has at most some MiB")]
+    pub(crate) fn event(&self, bytes: usize) {
+        self.events.inc();
+        self.sizes.observe(bytes as f64);
+    }
+
+    /// The initial events of a watch list are written.
+    pub(crate) fn listed(&self, took: Duration) {
+        self.lists.observe(took.as_secs_f64());
+    }
+}

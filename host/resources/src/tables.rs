@@ -1,0 +1,88 @@
+//! get, list and watch over a table.
+//!
+//! Rows are finished bytes: a list is their concatenation between frames. For a table that shadows a live resource,
+//! existence, labels and selectors come from the live object at every read, so a deleted pod is gone with its deletion and
+//! not with the next tick.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_api::list_options::ResourceVersion;
+use outrigger_api::query::Query;
+use outrigger_api::request_info::RequestInfo;
+use outrigger_api::status::Status;
+use outrigger_catalog::Served;
+
+use crate::list::PATIENCE;
+use crate::read::{Read, not_yet};
+use crate::{Answer, WatchMetrics};
+
+/// Reads tables.
+#[derive(Debug)]
+pub struct Tables {
+    pub(crate) metrics: WatchMetrics,
+    pub(crate) options: Options,
+}
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// `--min-request-timeout`: how long a watch lasts at least, if it does not say; at most twice that.
+    pub min_request_timeout: Duration,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    /// Upstream's.
+    fn default() -> Self {
+        Self {
+            min_request_timeout: Duration::from_secs(1800),
+        }
+    }
+}
+
+// === impl Tables ===
+
+impl Tables {
+    /// Reads tables and counts what watches send.
+    #[must_use]
+    pub fn new(metrics: WatchMetrics, options: Options) -> Self {
+        Self { metrics, options }
+    }
+
+    /// Answers a request for a resource that is backed by a table.
+    ///
+    /// # Errors
+    /// The Status to answer with: 404 if there is no such object or row, 405 for any verb but get, list and watch, 406 if no
+    /// representation fits, 400 and 422 for parameters that are malformed or make no sense, 410 for a version that is
+    /// forgotten, 504 for one that is yet to come.
+    pub async fn read(
+        &self,
+        served: &Arc<Served>,
+        info: &RequestInfo,
+        query: &Query,
+        accept: Option<&str>,
+        pretty: bool,
+    ) -> Result<Answer, Status> {
+        let read = Read::new(served, info, query, accept, pretty);
+        let misplaced = !read.is_namespaced() && !info.namespace.is_empty();
+        if !info.subresource.is_empty() || misplaced {
+            return Err(Status::generic_not_found());
+        }
+        match &*info.verb {
+            "get" if read.is_namespaced() && info.namespace.is_empty() => Err(Status::generic_not_found()),
+            "get" => {
+                let version = query.first("resourceVersion").unwrap_or_default();
+                let snapshot = match ResourceVersion::parse(version)? {
+                    ResourceVersion::At(version) => served.table.reached(version, PATIENCE).await.map_err(not_yet)?,
+                    ResourceVersion::Unset | ResourceVersion::Any => served.table.snapshot(),
+                };
+                read.get(&snapshot)
+            }
+            "list" => read.list().await,
+            "watch" => read.watch(self).await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Rows, and what a table knows of each.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::Labels;
+
+/// Names a row; ordered as upstream lists (namespace, then name, by bytes).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Namespace; empty if cluster-scoped.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// What a collector knows of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Names the object.
+    pub key: Key,
+    /// When the object was made; the moment of its publication if unknown.
+    pub created: Option<SystemTime>,
+    /// The members of its JSON object but apiVersion, kind and metadata, **without the outer braces**; may be empty.
+    pub fields: Box<[u8]>,
+    /// The same fields in protobuf; empty if there are none.
+    pub protobuf: Box<[u8]>,
+    /// The cells of the columns after Name: a JSON array **without the outer brackets**; may be empty.
+    pub cells: Box<[u8]>,
+}
+
+/// A row as a snapshot holds it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The row.
+    pub row: Row,
+    /// Whose it is.
+    pub source: Arc<str>,
+    /// When it was published as it is now; a publication that changes nothing leaves this alone.
+    pub published: SystemTime,
+    /// Until when it may be served.
+    pub expires: SystemTime,
+    /// The table's revision of its last change: its resource version.
+    pub revision: u64,
+    /// The labels of its object when it was published; `None` if there was no such object then, and watchers do not know of
+    /// the row.
+    pub labels: Option<Arc<Labels>>,
+    /// Since which revision watchers know of it without a break.
+    pub(crate) appeared: u64,
+    /// Since which revision it has these labels.
+    pub(crate) relabelled: u64,
+}
+
+// === impl Key ===
+
+impl Key {
+    /// A key; an empty namespace is a cluster-scoped object.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    /// `NAMESPACE/NAME`, or `NAME` if cluster-scoped, as upstream's `cache.MetaNamespaceKeyFunc`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// When the object was made, as far as anybody knows.
+    #[must_use]
+    pub fn created(&self) -> SystemTime {
+        self.row.created.unwrap_or(self.published)
+    }
+
+    /// Whether watchers know of it.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.labels.is_some()
+    }
+}
