@@ -91,8 +91,9 @@ impl Catalog {
                 }
             }
         }
-        self.now
-            .store(Arc::new(Snapshot::build(&kept, &self.built_in, &self.live, &before)));
+        let next = Arc::new(Snapshot::build(&kept, &self.built_in, &self.live, &before));
+        self.now.store(Arc::clone(&next));
+        before.retire_what_is_not_in(&next);
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
         refused
     }
@@ -238,6 +239,27 @@ mod tests {
         ]);
         assert_eq!(refused.len(), 1);
         assert_eq!(served(&catalog), ["a:1", "b:1"]);
+    }
+
+    #[test]
+    fn watchers_of_what_is_gone_are_done() {
+        let catalog = Catalog::new(Vec::new(), Arc::new(Nothing));
+        let (a, b) = (
+            plugin("a", "1", "a.example.com", "a.wasm"),
+            plugin("b", "1", "b.example.com", "b.wasm"),
+        );
+        catalog.replace(vec![a, b]);
+        let table = |plugin: &str| {
+            catalog
+                .snapshot()
+                .table(plugin, &format!("{plugin}.example.com"), "things")
+                .unwrap()
+                .clone()
+        };
+        let (a, b) = (table("a"), table("b"));
+        catalog.replace(vec![plugin("b", "2", "b.example.com", "b.wasm")]);
+        assert!(a.is_retired());
+        assert!(!b.is_retired());
     }
 
     #[test]

@@ -139,6 +139,15 @@ impl Snapshot {
         next
     }
 
+    /// Ends the watches of tables that are not served any more.
+    pub(crate) fn retire_what_is_not_in(&self, next: &Snapshot) {
+        for (at, table) in &self.tables {
+            if next.tables.get(at).is_none_or(|still| !Arc::ptr_eq(still, table)) {
+                table.retire();
+            }
+        }
+    }
+
     /// The resource that a URL names.
     #[must_use]
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Served>> {

@@ -7,7 +7,7 @@
 //! The rules are upstream's (apiserver `handlers/watch.go`, `storage/cacher`, KEP-956, KEP-3157): a watch without a version,
 //! or from `0`, starts with what is there; with `sendInitialEvents` and bookmarks a bookmark with the annotation
 //! `k8s.io/initial-events-end` follows that. Further bookmarks come once a minute and shortly before the end, if there is
-//! anything new to say. A version that is forgotten is an ERROR event with a 410 Status in an answer that is 200.
+//! anything new to say. When the resource is no longer served the watch ends. A version that is forgotten is an ERROR event with a 410 Status in an answer that is 200.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -302,6 +302,9 @@ impl Watch {
 
     /// Until something changes, a bookmark is due, or the watch is over.
     async fn wait(&mut self) -> Bytes {
+        if self.watching.table().is_retired() {
+            return Bytes::new();
+        }
         self.phase = Phase::Following(None);
         let now = Instant::now();
         let last_bookmark = self.deadline.checked_sub(BOOKMARK_BEFORE_END).filter(|at| *at > now);

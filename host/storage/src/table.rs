@@ -12,7 +12,7 @@
 //! with one from before learns what it has missed, or that it must list again, and never waits for a number to be reached.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +31,7 @@ pub struct Table {
     writers: Mutex<Writers>,
     moved: watch::Sender<u64>,
     watchers: AtomicUsize,
+    retired: AtomicBool,
     pages: Mutex<VecDeque<Page>>,
     speaks_of: Option<(Shadow, Arc<dyn LiveIndex>)>,
 }
@@ -107,6 +108,7 @@ impl Table {
             }),
             moved: watch::Sender::new(revision),
             watchers: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
             pages: Mutex::default(),
             speaks_of: objects,
         }
@@ -262,6 +264,18 @@ impl Table {
         self.watchers.load(Ordering::Relaxed) > 0
     }
 
+    /// The resource is no longer served: whoever watches it is done.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.moved.send_modify(|_| {});
+    }
+
+    /// Whether the resource is no longer served.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// Looks again at the objects that the rows speak of: some may have come, gone, or changed their labels since. Costs a
     /// look-up for each row; call it now and then while somebody watches, readers look for themselves.
     pub fn look_around(&self) {
@@ -351,7 +365,7 @@ impl Watching {
         writers.history.since(revision, &self.table.snapshot())
     }
 
-    /// Ends when the table has changed since this was called last, or was never called. Safe to drop.
+    /// Ends when the table has changed or was retired since this was called last, or since the watch began. Safe to drop.
     pub async fn changed(&mut self) {
         // The sender lives in the table, which we hold.
         let _ = self.moved.changed().await;

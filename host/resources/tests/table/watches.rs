@@ -259,6 +259,18 @@ async fn metadata_alone_and_protobuf() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_with_its_resource() {
+    let served = pods();
+    let mut watch = Watched::open(&served, "pods?watch=1").await;
+    watch.lines(2).await;
+    assert!(watch.is_silent().await);
+    publish(&served, vec![row("shop", "web", 60), row("mail", "in", 50)]);
+    served.table.retire();
+    assert_eq!(watch.lines(1).await, ["MODIFIED shop/web 60m"], "first what there was to say");
+    assert!(watch.event().await.is_none());
+}
+
+#[tokio::test]
 async fn options_that_make_no_sense_are_refused_before_the_stream() {
     let served = pods();
     for (query, code) in [
