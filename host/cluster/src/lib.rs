@@ -7,11 +7,13 @@
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
 //! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
 //! | [`reviews`] | "may they?" and "who is this?", asked of kube-apiserver |
+//! | [`advice`] | what can be wrong between here and there, and what mends it: the words of the log and of `outrigger doctor` |
 //!
 //! Promises: what was known stays known while kube-apiserver is away; every wait has a deadline; every task has an owner
 //! who gave it a [`CancellationToken`](tokio_util::sync::CancellationToken) and holds its handle. Credentials leave this room
 //! only towards the host that they are meant for.
 
+pub mod advice;
 pub mod backoff;
 pub mod client;
 mod dial;
@@ -30,6 +32,7 @@ pub mod trust;
 #[cfg(test)]
 mod weight;
 
+pub use advice::{Account, Advice};
 pub use client::{ClientError, Cluster, ClusterOptions, connect};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
