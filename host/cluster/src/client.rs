@@ -98,6 +98,37 @@ pub async fn connect(options: &ClusterOptions) -> Result<Cluster, ClientError> {
     Ok(Cluster { client, config })
 }
 
+/// Makes the connection as a person does with kubectl: the named kubeconfig, else `$KUBECONFIG`, else `~/.kube/config`, else
+/// the pod's service account; `context` chooses one of the kubeconfig's.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_as(kubeconfig: Option<PathBuf>, context: Option<String>, version: &str) -> Result<Cluster, ClientError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let path = kubeconfig.clone().unwrap_or_else(|| "~/.kube/config".into());
+    let failed = |source| ClientError::Kubeconfig {
+        path: path.clone(),
+        source: Box::new(source),
+    };
+    let read = match &kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match read {
+        Ok(read) => Config::from_custom_kubeconfig(read, &options).await.map_err(failed)?,
+        Err(error) if kubeconfig.is_none() && options.context.is_none() => Config::incluster().map_err(|_| failed(error))?,
+        Err(error) => return Err(failed(error)),
+    };
+    let agent = HeaderValue::from_str(&format!("outrigger/{version}")).map_err(|_| ClientError::Version(version.to_owned()))?;
+    config.headers.push((http::header::USER_AGENT, agent));
+    let client = client(&config)?;
+    Ok(Cluster { client, config })
+}
+
 async fn from_file(path: PathBuf) -> Result<Config, ClientError> {
     let failed = |source| ClientError::Kubeconfig {
         path: path.clone(),

@@ -33,7 +33,7 @@ pub mod trust;
 mod weight;
 
 pub use advice::{Account, Advice};
-pub use client::{ClientError, Cluster, ClusterOptions, connect};
+pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};

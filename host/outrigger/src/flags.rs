@@ -26,6 +26,8 @@ pub(crate) enum Verb {
     Run(Box<Run>),
     /// Say what a plugin file is, what it asks for, and whether this host can load it. Runs nothing but `describe`.
     Inspect(Inspect),
+    /// Say why an API served by this host does not work, and what to do: looks at the cluster with your kubeconfig, changes nothing.
+    Doctor(Box<Doctor>),
 }
 
 /// How the log reads.
@@ -300,6 +302,56 @@ pub(crate) struct Inspect {
     /// As one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `outrigger doctor`. Exit code 0: nothing fails; 1: something does; 2: it could not look.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// kubeconfig of an administrator; $KUBECONFIG or ~/.kube/config if absent.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig; its current one if absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// The host's service account; that of the pods behind the Service if absent, else kube-system/metrics-server.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = namespaced)]
+    pub(crate) service_account: Option<(String, String)>,
+
+    /// APIService to look at, such as v1.metrics.k8s.io; those of metrics and all others of the same Service if absent. Repeatable.
+    #[arg(long = "api-service", value_name = "NAME")]
+    pub(crate) api_services: Vec<String>,
+
+    /// Where the host answers on this machine, such as https://127.0.0.1:8443 after `kubectl port-forward`; the Service's own
+    /// addresses if absent.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<http::Uri>,
+
+    /// The certificate of kube-apiserver's front proxy (its --proxy-client-cert-file), to be judged as the host judges it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proxy_client_cert_file: Option<PathBuf>,
+
+    /// Kubelets to look at.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) max_nodes: usize,
+
+    /// How long one question may take.
+    #[arg(long, default_value = "10s", value_parser = go_duration, value_name = "DURATION")]
+    pub(crate) timeout: Duration,
+
+    /// `text` or `json`.
+    #[arg(short = 'o', long, default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
+    pub(crate) output: String,
+}
+
+fn namespaced(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.into(), name.into()))
+        }
+        _ => Err(format!("{text:?} is not NAMESPACE/NAME")),
+    }
 }
 
 /// A duration as Go writes it: `15s`, `1m0s`, `1.5h`, `100ms`.

@@ -2,6 +2,7 @@
 //!
 //! This crate is the binary: it reads flags, wires the rooms, runs, drains. Anything with an idea in it lives in a room.
 
+mod doctor;
 mod flags;
 mod host;
 mod inspect;
@@ -37,11 +38,13 @@ fn main() -> ExitCode {
                     Verb::Serve(flags) => serve::serve(*flags).await,
                     Verb::Run(flags) => run::run(*flags).await,
                     Verb::Inspect(flags) => inspect::inspect(flags).await,
+                    Verb::Doctor(flags) => return Ok(doctor::doctor(*flags).await),
                 }
+                .map(|()| ExitCode::SUCCESS)
             })
         });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("outrigger: {error:#}");
             ExitCode::FAILURE

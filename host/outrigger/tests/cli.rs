@@ -82,3 +82,45 @@ fn settings_that_cannot_work_are_refused_before_anything_starts() {
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
 }
+
+#[test]
+fn a_doctor_who_cannot_look_says_so_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    std::fs::write(
+        &kubeconfig,
+        r#"{"apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": {}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}"#,
+    )
+    .unwrap();
+    let given = format!("--kubeconfig={}", kubeconfig.display());
+    for (arguments, code, expected) in [
+        (vec!["doctor", "--kubeconfig=/nonexistent"], 2, "check --kubeconfig"),
+        (vec!["doctor", &given, "--context=b"], 2, "check --kubeconfig"),
+        (vec!["doctor", &given, "--server=http://x"], 2, "https only"),
+        (
+            vec!["doctor", &given, "--proxy-client-cert-file=/nonexistent"],
+            2,
+            "--proxy-client-cert-file",
+        ),
+        (vec!["doctor", &given, "--service-account=x"], 2, "NAMESPACE/NAME"),
+        // That kube-apiserver does not answer is a finding.
+        (
+            vec!["doctor", &given],
+            1,
+            "FAIL  kube-apiserver   kube-apiserver at http://127.0.0.1:1/ does not answer",
+        ),
+        (
+            vec!["doctor", &given],
+            1,
+            "SKIP  everything else  not judged: it follows from kube-apiserver",
+        ),
+        (vec!["doctor", &given, "--output=json"], 1, "\"code\": \"server-unreachable\""),
+    ] {
+        let output = outrigger(&arguments);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
