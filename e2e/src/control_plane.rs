@@ -154,6 +154,8 @@ impl ControlPlane {
                 "X-Remote-Extra-",
             ]);
             c.args(["--requestheader-uid-headers", "X-Remote-Uid"]);
+            // Nobody resolves the nodes' names.
+            c.arg("--kubelet-preferred-address-types=InternalIP");
         })?;
         until("kube-apiserver is ready", SOON, || {
             apiserver.runs().and_then(|()| house.api.get("/readyz")?.ok())

@@ -103,6 +103,18 @@ impl Authority {
         )
     }
 
+    /// As [`Authority::server`], but the certificate ended years ago.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn expired_server(&self, name: &str, names: &[&str]) -> Result<Pair> {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.sign(name, params, ExtendedKeyUsagePurpose::ServerAuth, None)
+    }
+
     /// Signs a user's certificate: `name` becomes the user, `group` its one group (rcgen writes no second O).
     ///
     /// # Errors
