@@ -6,7 +6,5 @@
 mod fields;
 mod labels;
 
-pub use fields::{Field, FieldRequirement, FieldSelector};
+pub use fields::{Field, FieldRequirement, FieldSelector, Term, Terms};
 pub use labels::{LabelSelector, Operator, Requirement};
-
-pub(crate) use fields::Terms;

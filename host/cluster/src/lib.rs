@@ -38,5 +38,5 @@ pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, K
 pub use labels::Labels;
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use pods::PodIndex;
-pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, Reviews, Subject};
+pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
 pub use trust::{RequestHeaderTrust, TrustError};

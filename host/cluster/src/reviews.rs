@@ -6,14 +6,17 @@
 //! Remembering answers and asking once for many are the `auth` room's concern.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::TokenReviewSpec;
 use k8s_openapi::api::authorization::v1::{
     FieldSelectorAttributes, LabelSelectorAttributes, NonResourceAttributes, ResourceAttributes, SubjectAccessReviewSpec,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement};
 use kube::Client;
 use outrigger_api::identity::Identity;
+use outrigger_api::selector::{LabelSelector, Operator, Terms};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,9 +69,9 @@ pub struct ResourceQuestion {
     pub namespace: String,
     /// Object name.
     pub name: String,
-    /// Field selector as sent by the client; kube-apiserver parses it.
+    /// Field selector as sent by the client. What can be parsed is asked as requirements, the rest as it is.
     pub field_selector: String,
-    /// Label selector as sent by the client; kube-apiserver parses it.
+    /// Label selector as sent by the client; asked in the same way.
     pub label_selector: String,
 }
 
@@ -108,11 +111,18 @@ pub enum ReviewError {
     },
 }
 
+/// Told of every single question, also of those that are asked again.
+pub trait ReviewObserver: Send + Sync + 'static {
+    /// `review` was answered with an HTTP status, or with nothing, after `took`.
+    fn reviewed(&self, review: &'static str, code: Option<u16>, took: Duration);
+}
+
 /// Asks kube-apiserver.
 #[derive(Clone)]
 pub struct Reviews {
     client: Client,
     deadline: Duration,
+    observer: Option<Arc<dyn ReviewObserver>>,
 }
 
 // === impl Reviews ===
@@ -124,7 +134,15 @@ impl Reviews {
         Self {
             client,
             deadline: DEADLINE,
+            observer: None,
         }
+    }
+
+    /// Tells somebody of every question.
+    #[must_use]
+    pub fn observed(mut self, observer: Arc<dyn ReviewObserver>) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// One SubjectAccessReview.
@@ -177,7 +195,12 @@ impl Reviews {
                 .header(http::header::CONTENT_TYPE, "application/json")
                 .body(body.clone())
                 .map_err(|error| failed(kube::Error::HttpError(error)))?;
-            match self.client.request::<Answered<T>>(request).await {
+            let started = Instant::now();
+            let answered = self.client.request::<Answered<T>>(request).await;
+            if let Some(observer) = &self.observer {
+                observer.reviewed(kind, code(&answered), started.elapsed());
+            }
+            match answered {
                 Ok(answer) => return Ok(answer.status),
                 Err(kube::Error::Api(status)) if status.code == 403 => {
                     return Err(ReviewError::Denied {
@@ -210,13 +233,18 @@ struct Review {
     path: &'static str,
 }
 
+/// The kind of the question "may they?".
+pub const SUBJECT_ACCESS_REVIEW: &str = "SubjectAccessReview";
+/// The kind of the question "who is this?".
+pub const TOKEN_REVIEW: &str = "TokenReview";
+
 const ACCESS: Review = Review {
-    kind: "SubjectAccessReview",
+    kind: SUBJECT_ACCESS_REVIEW,
     api_version: "authorization.k8s.io/v1",
     path: "/apis/authorization.k8s.io/v1/subjectaccessreviews",
 };
 const TOKEN: Review = Review {
-    kind: "TokenReview",
+    kind: TOKEN_REVIEW,
     api_version: "authentication.k8s.io/v1",
     path: "/apis/authentication.k8s.io/v1/tokenreviews",
 };
@@ -294,14 +322,8 @@ fn access_spec(question: &AccessQuestion) -> SubjectAccessReviewSpec {
                 subresource: some(&asked.subresource),
                 namespace: some(&asked.namespace),
                 name: some(&asked.name),
-                field_selector: some(&asked.field_selector).map(|raw| FieldSelectorAttributes {
-                    raw_selector: Some(raw),
-                    requirements: None,
-                }),
-                label_selector: some(&asked.label_selector).map(|raw| LabelSelectorAttributes {
-                    raw_selector: Some(raw),
-                    requirements: None,
-                }),
+                field_selector: by_fields(&asked.field_selector),
+                label_selector: by_labels(&asked.label_selector),
             });
         }
         Subject::Path { verb, path } => {
@@ -312,6 +334,77 @@ fn access_spec(question: &AccessQuestion) -> SubjectAccessReviewSpec {
         }
     }
     spec
+}
+
+/// The status of an answer; 201 for one that could be read.
+fn code<T>(answered: &Result<T, kube::Error>) -> Option<u16> {
+    match answered {
+        Ok(_) => Some(201),
+        Err(kube::Error::Api(status)) => Some(status.code),
+        Err(_) => None,
+    }
+}
+
+/// As upstream asks it (apiserver `plugin/pkg/authorizer/webhook` `fieldSelectorToAuthorizationAPI`). What cannot be parsed goes
+/// as it is: kube-apiserver ignores it, as a selector only ever narrows, and its audit log shows it.
+fn by_fields(text: &str) -> Option<FieldSelectorAttributes> {
+    if text.is_empty() {
+        return None;
+    }
+    let Ok(terms) = Terms::parse(text) else {
+        return Some(FieldSelectorAttributes {
+            raw_selector: Some(text.to_owned()),
+            requirements: None,
+        });
+    };
+    let requirements: Vec<_> = terms
+        .terms()
+        .iter()
+        .map(|term| FieldSelectorRequirement {
+            key: term.field.clone(),
+            operator: if term.equal { "In" } else { "NotIn" }.into(),
+            values: Some(vec![term.value.clone()]),
+        })
+        .collect();
+    (!requirements.is_empty()).then_some(FieldSelectorAttributes {
+        raw_selector: None,
+        requirements: Some(requirements),
+    })
+}
+
+/// As upstream asks it (`labelSelectorToAuthorizationAPI`): `>` and `<` have no word there and are left out, which asks for more.
+fn by_labels(text: &str) -> Option<LabelSelectorAttributes> {
+    if text.is_empty() {
+        return None;
+    }
+    let Ok(selector) = LabelSelector::parse(text) else {
+        return Some(LabelSelectorAttributes {
+            raw_selector: Some(text.to_owned()),
+            requirements: None,
+        });
+    };
+    let requirements: Vec<_> = selector
+        .requirements()
+        .iter()
+        .filter_map(|requirement| {
+            let operator = match requirement.operator {
+                Operator::Equals | Operator::DoubleEquals | Operator::In => "In",
+                Operator::NotEquals | Operator::NotIn => "NotIn",
+                Operator::Exists => "Exists",
+                Operator::DoesNotExist => "DoesNotExist",
+                Operator::GreaterThan | Operator::LessThan => return None,
+            };
+            Some(LabelSelectorRequirement {
+                key: requirement.key.clone(),
+                operator: operator.into(),
+                values: Some(requirement.values.clone()).filter(|values| !values.is_empty()),
+            })
+        })
+        .collect();
+    (!requirements.is_empty()).then_some(LabelSelectorAttributes {
+        raw_selector: None,
+        requirements: Some(requirements),
+    })
 }
 
 fn judge_access(status: AccessStatus) -> AccessAnswer {
@@ -402,7 +495,7 @@ mod tests {
             (
                 "resource",
                 question(),
-                r#"{"extra":{"scopes":["a","b"]},"groups":["dev"],"resourceAttributes":{"group":"metrics.k8s.io","labelSelector":{"rawSelector":"app=web"},"namespace":"x","resource":"pods","verb":"list","version":"v1"},"user":"jane"}"#,
+                r#"{"extra":{"scopes":["a","b"]},"groups":["dev"],"resourceAttributes":{"group":"metrics.k8s.io","labelSelector":{"requirements":[{"key":"app","operator":"In","values":["web"]}]},"namespace":"x","resource":"pods","verb":"list","version":"v1"},"user":"jane"}"#,
             ),
             (
                 "path",
@@ -414,6 +507,40 @@ mod tests {
             let mut said = serde_json::to_value(access_spec(&question)).unwrap();
             said.sort_all_objects();
             assert_eq!(said.to_string(), expected, "{name}");
+        }
+    }
+
+    /// The cases of apiserver `webhook_v1_test.go` (`Test_resourceAttributesFrom`), and what cannot be parsed.
+    #[test]
+    fn selectors_are_asked_as_requirements() {
+        let fields = [
+            ("", "null"),
+            (
+                "metadata.name=a",
+                r#"{"requirements":[{"key":"metadata.name","operator":"In","values":["a"]}]}"#,
+            ),
+            (
+                "spec.nodeName!=n,a==b\\,c",
+                r#"{"requirements":[{"key":"a","operator":"In","values":["b,c"]},{"key":"spec.nodeName","operator":"NotIn","values":["n"]}]}"#,
+            ),
+            (",", "null"),
+            ("nonsense", r#"{"rawSelector":"nonsense"}"#),
+        ];
+        for (text, want) in fields {
+            assert_eq!(serde_json::to_string(&by_fields(text)).unwrap(), want, "{text}");
+        }
+        let labels = [
+            ("", "null"),
+            (
+                "a in (y,x),b!=c,!d,e",
+                r#"{"requirements":[{"key":"a","operator":"In","values":["x","y"]},{"key":"b","operator":"NotIn","values":["c"]},{"key":"d","operator":"DoesNotExist"},{"key":"e","operator":"Exists"}]}"#,
+            ),
+            ("a>1,b=c", r#"{"requirements":[{"key":"b","operator":"In","values":["c"]}]}"#),
+            ("a<1", "null"),
+            ("a in", r#"{"rawSelector":"a in"}"#),
+        ];
+        for (text, want) in labels {
+            assert_eq!(serde_json::to_string(&by_labels(text)).unwrap(), want, "{text}");
         }
     }
 
@@ -495,6 +622,15 @@ mod tests {
         }
     }
 
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<(&'static str, Option<u16>)>>);
+
+    impl ReviewObserver for Heard {
+        fn reviewed(&self, review: &'static str, code: Option<u16>, _: Duration) {
+            self.0.lock().unwrap().push((review, code));
+        }
+    }
+
     #[tokio::test]
     async fn passing_failures_are_asked_again_and_lasting_ones_are_not() {
         let yes = || {
@@ -510,9 +646,14 @@ mod tests {
             status(403, "Forbidden"),
         ])
         .await;
-        let reviews = Reviews::new(server.client.clone());
+        let heard = Arc::new(Heard::default());
+        let reviews = Reviews::new(server.client.clone()).observed(Arc::clone(&heard) as Arc<dyn ReviewObserver>);
         assert!(reviews.review_access(&question()).await.unwrap().allowed);
         assert_eq!(server.asked().len(), 3);
+        assert_eq!(
+            *heard.0.lock().unwrap(),
+            [500, 429, 201].map(|code| (SUBJECT_ACCESS_REVIEW, Some(code)))
+        );
         let denied = reviews.review_access(&question()).await.unwrap_err();
         assert!(denied.to_string().contains("system:auth-delegator"), "{denied}");
         let asked = server.asked();
@@ -561,6 +702,7 @@ mod tests {
         let reviews = Reviews {
             client: Client::new(silent, "default"),
             deadline: Duration::from_millis(50),
+            observer: None,
         };
         let error = reviews.review_token("t", &[]).await.unwrap_err();
         assert!(matches!(error, ReviewError::Deadline { .. }), "{error}");

@@ -34,13 +34,17 @@ pub enum Field {
 
 /// Terms of any fields: what authorization sees, before anybody knows which fields there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Terms(Vec<Term>);
+pub struct Terms(Vec<Term>);
 
+/// One thing that must hold of a field that may or may not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Term {
-    field: String,
-    equal: bool,
-    value: String,
+pub struct Term {
+    /// The field's path, as it was written.
+    pub field: String,
+    /// Equal to the value, or not.
+    pub equal: bool,
+    /// The value, unescaped.
+    pub value: String,
 }
 
 // === impl FieldSelector ===
@@ -145,7 +149,10 @@ impl Display for Field {
 
 impl Terms {
     /// Reads terms, sorted by their text as upstream sorts them; empty ones are skipped.
-    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
+    ///
+    /// # Errors
+    /// 400 with upstream's sentence for malformed text.
+    pub fn parse(text: &str) -> Result<Self, Status> {
         let mut parts = split_terms(text);
         parts.sort_unstable();
         let term = |part: &str| {
@@ -174,6 +181,12 @@ impl Terms {
             .map(term)
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn terms(&self) -> &[Term] {
+        &self.0
     }
 
     /// The value that a field must have, if one is named (apimachinery `RequiresExactMatch`).
