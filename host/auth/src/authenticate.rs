@@ -1,21 +1,23 @@
 //! Who is calling: each way of knowing in upstream's order (apiserver `authenticatorfactory/delegating.go`).
 //!
-//! requestheader → client certificate → bearer token → anonymous. The first that says yes wins. One that says no (an untrusted
+//! requestheader → client certificate → bearer token → token among WebSocket subprotocols → anonymous. The first that says yes wins. One that says no (an untrusted
 //! certificate, a bad token) does not end it, a later one may still say yes; but if none does, the caller is refused and not
-//! taken for anonymous. Whatever the outcome, the request leaves here without `Authorization` and without any header that could
-//! claim an identity.
+//! taken for anonymous. Whatever the outcome, the request leaves here without `Authorization`, without a token among its
+//! subprotocols, and without any header that could claim an identity.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName};
 use outrigger_api::identity::Identity;
 use outrigger_api::status::Status;
 
 use crate::bearer::Bearer;
+use crate::metrics::{Authentication, Metrics};
 use crate::peer::Peer;
-use crate::requestheader;
 use crate::reviews::NoAnswer;
 use crate::trust::{SharedTrust, Trust};
+use crate::{requestheader, websocket};
 
 /// Finds out who is calling.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub struct Authenticator {
     trust: SharedTrust,
     bearer: Option<Bearer>,
     anonymous: bool,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// One way of knowing said no.
@@ -54,6 +57,9 @@ pub enum Refusal {
     /// The token could not be reviewed.
     #[error("the bearer token could not be reviewed: {0}")]
     NoReview(#[source] Arc<NoAnswer>),
+    /// The token among the WebSocket subprotocols cannot be used.
+    #[error("bearer token as WebSocket subprotocol: {0}")]
+    Subprotocol(&'static str),
     /// No way of knowing had an opinion, and anonymous callers are not taken.
     #[error("no credentials")]
     NoCredentials,
@@ -75,7 +81,16 @@ impl Authenticator {
             trust,
             bearer,
             anonymous,
+            metrics: None,
         }
+    }
+
+    /// Counts and times what happens here.
+    #[must_use]
+    pub fn measured(mut self, metrics: Arc<Metrics>) -> Self {
+        self.bearer = self.bearer.map(|bearer| bearer.measured(Arc::clone(&metrics)));
+        self.metrics = Some(metrics);
+        self
     }
 
     /// The trust, for the handshake's hints and to swap it.
@@ -89,9 +104,14 @@ impl Authenticator {
     /// # Errors
     /// [`Unauthenticated`] if nobody vouches for the caller and somebody objects.
     pub async fn authenticate(&self, peer: &Peer, headers: &mut HeaderMap) -> Result<Arc<Identity>, Unauthenticated> {
+        let started = self.metrics.as_ref().map(|metrics| (metrics, Instant::now()));
         let trust = self.trust.load_full();
         let outcome = self.decide(&trust, peer, headers).await;
         trust.strip(headers);
+        websocket::strip(headers);
+        if let Some((metrics, started)) = started {
+            metrics.authenticated(Authentication::from(&outcome), started.elapsed());
+        }
         outcome
     }
 
@@ -121,6 +141,11 @@ impl Authenticator {
                 Ok(None) => {}
                 Err(refusal) => refusals.push(refusal),
             }
+            match bearer.identify_websocket(headers).await {
+                Ok(Some(identity)) => return Ok(identity),
+                Ok(None) => {}
+                Err(refusal) => refusals.push(refusal),
+            }
         }
         if !refusals.is_empty() {
             return Err(Unauthenticated(refusals));
@@ -130,6 +155,18 @@ impl Authenticator {
             return Ok(Arc::clone(&ANONYMOUS));
         }
         Err(Unauthenticated(vec![Refusal::NoCredentials]))
+    }
+}
+
+// === impl Authentication ===
+
+impl<'a> From<&'a Result<Arc<Identity>, Unauthenticated>> for Authentication<'a> {
+    fn from(outcome: &'a Result<Arc<Identity>, Unauthenticated>) -> Self {
+        match outcome {
+            Ok(identity) => Self::Success(&identity.name),
+            Err(Unauthenticated(refusals)) if matches!(refusals.as_slice(), [Refusal::NoCredentials]) => Self::Failure,
+            Err(_) => Self::Error,
+        }
     }
 }
 
@@ -234,6 +271,18 @@ mod tests {
     const BAD: (&str, &str) = ("authorization", "Bearer bad");
     const LOST: (&str, &str) = ("authorization", "Bearer lost");
 
+    const UPGRADE: (&str, &str) = ("upgrade", "websocket");
+    const CONNECTION: (&str, &str) = ("connection", "Upgrade");
+    const WS_GOOD: (&str, &str) = (
+        "sec-websocket-protocol",
+        "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.Z29vZA",
+    );
+    const WS_BAD: (&str, &str) = (
+        "sec-websocket-protocol",
+        "v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.YmFk",
+    );
+    const WS_ALONE: (&str, &str) = ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.Z29vZA");
+
     #[tokio::test]
     async fn the_first_that_says_yes_wins_and_a_no_is_never_anonymous() {
         let (front, client, other) = (Ca::new("front"), Ca::new("client"), Ca::new("other"));
@@ -303,6 +352,36 @@ mod tests {
                 Some("token-user"),
             ),
             ("a bad token", Peer::unknown(), &[BAD], None),
+            (
+                "a WebSocket's token",
+                Peer::unknown(),
+                &[UPGRADE, CONNECTION, WS_GOOD],
+                Some("token-user"),
+            ),
+            (
+                "a WebSocket's bad token",
+                Peer::unknown(),
+                &[UPGRADE, CONNECTION, WS_BAD],
+                None,
+            ),
+            (
+                "a WebSocket's token, alone",
+                Peer::unknown(),
+                &[UPGRADE, CONNECTION, WS_ALONE],
+                None,
+            ),
+            (
+                "a good token beats a WebSocket's bad one",
+                Peer::unknown(),
+                &[GOOD, UPGRADE, CONNECTION, WS_BAD],
+                Some("token-user"),
+            ),
+            (
+                "a WebSocket's good token beats a bad one",
+                Peer::unknown(),
+                &[BAD, UPGRADE, CONNECTION, WS_GOOD],
+                Some("token-user"),
+            ),
             ("a token that nobody could review", Peer::unknown(), &[LOST], None),
             (
                 "another scheme",
@@ -316,6 +395,10 @@ mod tests {
                 let mut given = headers(given);
                 let got = authenticator.authenticate(&peer, &mut given).await;
                 assert_eq!(got.as_ref().ok().map(|i| i.name.as_str()), want, "{name}, {round}: {got:?}");
+                given.remove("upgrade");
+                given.remove("connection");
+                let left = given.remove("sec-websocket-protocol");
+                assert!(left.is_none_or(|left| left == "v4.channel.k8s.io"), "{name}");
                 assert!(given.is_empty(), "{name}: {given:?} is left");
                 if let Ok(identity) = got {
                     assert_eq!(
@@ -343,6 +426,53 @@ mod tests {
         assert_eq!(alice.groups, ["system:masters", "system:authenticated"]);
         let id = &alice.extra["authentication.kubernetes.io/credential-id"][0];
         assert!(id.starts_with("X509SHA256=") && id.len() == "X509SHA256=".len() + 64, "{id}");
+    }
+
+    /// The multi-level cases of apiserver `x509_test.go`.
+    #[tokio::test]
+    async fn a_chain_may_have_an_authority_in_between() {
+        let root = Ca::new("root");
+        for (name, year, shown, want) in [
+            ("valid", 2100, true, Some("alice")),
+            ("not shown", 2100, false, None),
+            ("expired", 2001, true, None),
+        ] {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, "between");
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let between = CertificateDer::from(params.signed_by(&key, &root.issuer).unwrap());
+            let issuer = Issuer::new(params, key);
+            let mut params = CertificateParams::default();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.distinguished_name.push(DnType::CommonName, "alice");
+            let leaf = CertificateDer::from(params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap());
+            let chain = if shown { vec![leaf, between] } else { vec![leaf] };
+            let trust = Trust::new(None, Some(root.authorities())).shared();
+            let got = Authenticator::new(trust, None, true)
+                .authenticate(&Peer::new(&chain), &mut HeaderMap::new())
+                .await;
+            assert_eq!(got.ok().map(|i| i.name.clone()).as_deref(), want, "{name}");
+        }
+    }
+
+    /// Several authorities in one bundle, as while a CA is being replaced.
+    #[tokio::test]
+    async fn either_of_two_authorities_will_do() {
+        let (old, new, other) = (Ca::new("old"), Ca::new("new"), Ca::new("other"));
+        let both = Authorities::from_pem(format!("{}{}", old.pem, new.pem).as_bytes()).unwrap();
+        let proxy = FrontProxy::new(both.clone(), Vec::new(), &HeaderNames::default()).unwrap();
+        for (name, trust, given) in [
+            ("front proxy", Trust::new(Some(proxy), None).shared(), &[BOB][..]),
+            ("clients", Trust::new(None, Some(both)).shared(), &[]),
+        ] {
+            let authenticator = Authenticator::new(trust, None, true);
+            for (ca, fine) in [(&old, true), (&new, true), (&other, false)] {
+                let got = authenticator.authenticate(&ca.named("bob"), &mut headers(given)).await;
+                assert_eq!(got.is_ok(), fine, "{name}");
+            }
+        }
     }
 
     #[tokio::test]

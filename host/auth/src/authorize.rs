@@ -5,7 +5,7 @@
 //! borrowed text and one lookup. A denial answers 403, a question without an answer 500; neither ever allows.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_api::identity::{Identity, MASTERS};
 use outrigger_api::request_info::RequestInfo;
@@ -13,6 +13,7 @@ use outrigger_api::status::Status;
 
 use crate::attributes::Attributes;
 use crate::fingerprint::Fingerprints;
+use crate::metrics::{Authorization, Metrics};
 use crate::reviews::{AccessReviewer, Decision, Flights, NoAnswer};
 
 /// Questions longer than this are asked each time: a cache should not hold what a caller can make as long as they please.
@@ -22,6 +23,7 @@ const MAX_CACHED: usize = 10_000;
 pub struct Authorizer {
     open: OpenPaths,
     delegated: Option<Delegated>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What an operator may set.
@@ -103,6 +105,7 @@ impl Authorizer {
         Ok(Self {
             open: OpenPaths::new(&options.always_allow_paths)?,
             delegated: Some(delegated),
+            metrics: None,
         })
     }
 
@@ -114,14 +117,41 @@ impl Authorizer {
         Ok(Self {
             open: OpenPaths::new(&options.always_allow_paths)?,
             delegated: None,
+            metrics: None,
         })
     }
 
-    /// Whether the caller may do this.
+    /// Counts and times what [`Authorizer::permit`] decides.
+    #[must_use]
+    pub fn measured(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Whether the caller may make this request.
     ///
     /// # Errors
     /// [`Refused`] for everything but a plain yes.
     pub async fn permit(&self, identity: &Identity, attributes: &Attributes<'_>) -> Result<(), Refused> {
+        let Some(metrics) = &self.metrics else {
+            return self.decide(identity, attributes).await;
+        };
+        let started = Instant::now();
+        let decided = self.decide(identity, attributes).await;
+        let ended = match &decided {
+            Ok(()) => Authorization::Allowed,
+            Err(Refused::Denied(_)) => Authorization::NoOpinion,
+            Err(Refused::NoAnswer(_)) => Authorization::Error,
+        };
+        metrics.authorized(ended, started.elapsed());
+        decided
+    }
+
+    /// Whether somebody may do something, be it what the request is about or not (impersonation asks so).
+    ///
+    /// # Errors
+    /// [`Refused`] for everything but a plain yes.
+    pub async fn decide(&self, identity: &Identity, attributes: &Attributes<'_>) -> Result<(), Refused> {
         if identity.is_in(MASTERS) || self.is_open(attributes) {
             return Ok(());
         }

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::{HeaderMap, header};
@@ -13,7 +13,9 @@ use outrigger_api::identity::Identity;
 
 use crate::authenticate::Refusal;
 use crate::fingerprint::Fingerprints;
+use crate::metrics::Metrics;
 use crate::reviews::Flights;
+use crate::websocket;
 
 /// Asks whose token this is (a TokenReview).
 #[async_trait]
@@ -30,6 +32,7 @@ pub struct Bearer {
     reviewer: Arc<dyn TokenReviewer>,
     answers: Flights<Option<Arc<Identity>>>,
     prints: Fingerprints,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What an operator may set.
@@ -68,26 +71,68 @@ impl Bearer {
             reviewer,
             answers,
             prints: Fingerprints::new(),
+            metrics: None,
         }
+    }
+
+    /// Counts and times what happens here.
+    pub(crate) fn measured(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// Whose token the request carries; `None` if it carries none.
     pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Refusal> {
-        let Some(token) = token(headers) else { return Ok(None) };
+        match token(headers) {
+            Some(token) => self.owner(token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whose token the request carries as a WebSocket subprotocol; `None` if it carries none.
+    pub(crate) async fn identify_websocket(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Refusal> {
+        match websocket::token(headers)? {
+            Some(token) => self.owner(&token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn owner(&self, token: &str) -> Result<Arc<Identity>, Refusal> {
+        let started = self.metrics.as_ref().map(|metrics| (metrics, Instant::now()));
         let mut key = self.prints.start();
         key.text(token);
-        let review = async {
-            Ok(self
-                .reviewer
-                .review(token)
-                .await?
-                .map(|identity| Arc::new(identity.authenticated())))
+        let key = key.finish();
+        let known = self.answers.known(&key).await;
+        if let Some((metrics, started)) = started
+            && known.is_some()
+        {
+            metrics.looked_up(true, started.elapsed());
+        }
+        let answer = match known {
+            Some(known) => Ok(known),
+            None => {
+                let _waiting = self.metrics.as_ref().map(|metrics| metrics.blocked());
+                let answer = self.answers.ask(key, self.review(token)).await;
+                if let Some((metrics, started)) = started {
+                    metrics.looked_up(false, started.elapsed());
+                }
+                answer
+            }
         };
-        match self.answers.ask(key.finish(), review).await {
-            Ok(Some(identity)) => Ok(Some(identity)),
+        match answer {
+            Ok(Some(identity)) => Ok(identity),
             Ok(None) => Err(Refusal::BadToken),
             Err(no_answer) => Err(Refusal::NoReview(no_answer)),
         }
+    }
+
+    async fn review(&self, token: &str) -> Result<Option<Arc<Identity>>, Box<dyn Error + Send + Sync>> {
+        let _under_way = self.metrics.as_ref().map(|metrics| metrics.fetching());
+        let reviewed = self.reviewer.review(token).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.fetched(reviewed.is_ok());
+        }
+        Ok(reviewed?.map(|identity| Arc::new(identity.authenticated())))
     }
 }
 

@@ -80,7 +80,7 @@ fn extra(proxy: &FrontProxy, headers: &HeaderMap) -> Result<BTreeMap<String, Vec
 }
 
 /// Percent-decoded; a key that is not well-formed stays as it came (`unescapeExtraKey`).
-fn decoded(key: &str) -> String {
+pub(crate) fn decoded(key: &str) -> String {
     let well_formed = key.match_indices('%').all(|(at, _)| {
         key.as_bytes()
             .get(at + 1..at + 3)
@@ -231,6 +231,141 @@ mod tests {
                 BTreeMap::from([(key.to_owned(), vec!["1".to_owned(), "2".to_owned()])]),
                 "{header}"
             );
+        }
+    }
+
+    /// The cases of apiserver `requestheader_test.go` (`TestRequestHeader`); values are separated by `|`.
+    #[test]
+    fn upstreams_cases() {
+        type Names<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+        type Row<'a> = (&'a str, Names<'a>, &'a [(&'a str, &'a str)], Option<&'a str>);
+        let user: &[&str] = &["X-Remote-User"];
+        let groups: &[&str] = &["X-Remote-Group-1", "X-Remote-Group-2"];
+        let extras: &[&str] = &["X-Remote-Extra-1-", "X-Remote-Extra-2-"];
+        let bob = ("X-Remote-User", "Bob");
+        let many = [
+            bob,
+            ("X-Remote-Uid", "2ca80fb0"),
+            ("X-Group-Remote", "snorlax"),
+            ("X-Remote-Group-1", "one-a|one-b"),
+            ("X-Remote-Group-2", "two-a|two-b"),
+            ("X-Remote-extra-1-key1", "alfa|bravo"),
+            ("X-Remote-Extra-1-Key2", "charlie|delta"),
+            ("X-Remote-Extra-1-", "india|juliet"),
+            ("X-Remote-extra-2-", "kilo|lima"),
+            ("X-Remote-extra-2-Key1", "echo|foxtrot"),
+            ("X-Remote-Extra-2-key2", "golf|hotel"),
+        ];
+        let rows: &[Row<'_>] = &[
+            ("user no match", (user, &[], &[], &[]), &[], None),
+            ("user match", (user, &[], &[], &[]), &[bob], Some("Bob||")),
+            (
+                "user exact match",
+                (user, &[], &[], &[]),
+                &[
+                    ("Prefixed-X-Remote-User-With-Suffix", "Bob"),
+                    ("X-Remote-User-With-Suffix", "Bob"),
+                ],
+                None,
+            ),
+            (
+                "user first match",
+                (
+                    &["X-Remote-User", "A-Second-X-Remote-User", "Another-X-Remote-User"],
+                    &[],
+                    &[],
+                    &[],
+                ),
+                &[
+                    ("X-Remote-User", "|first, second"),
+                    ("A-Second-X-Remote-User", "second, first|second, second"),
+                    ("Another-X-Remote-User", "third"),
+                ],
+                Some("second, first||"),
+            ),
+            (
+                "user case-insensitive",
+                (&["x-REMOTE-user"], &[], &[], &[]),
+                &[bob],
+                Some("Bob||"),
+            ),
+            ("groups none", (user, &[], &["X-Remote-Group"], &[]), &[bob], Some("Bob||")),
+            (
+                "groups all matches",
+                (user, &[], groups, &[]),
+                &[bob, ("X-Remote-Group-1", "one-a|one-b"), ("X-Remote-Group-2", "two-a|two-b")],
+                Some("Bob||one-a,one-b,two-a,two-b"),
+            ),
+            (
+                "groups case-insensitive",
+                (user, &[], &["x-REMOTE-group"], &[]),
+                &[bob, ("X-Remote-Group", "Users")],
+                Some("Bob||Users"),
+            ),
+            ("uid none", (user, &["X-Remote-Uid"], &[], &[]), &[bob], Some("Bob||")),
+            (
+                "uid first match",
+                (user, &["X-Remote-Uid-1", "X-Remote-Uid-2"], &[], &[]),
+                &[bob, ("X-Remote-Uid-1", "8f5e"), ("X-Remote-Uid-2", "c764")],
+                Some("Bob|8f5e|"),
+            ),
+            (
+                "uid not asked for",
+                (user, &[], &[], &[]),
+                &[bob, ("X-Remote-Uid", "8f5e")],
+                Some("Bob||"),
+            ),
+            (
+                "extra prefixes, in letters of any case",
+                (user, &["X-Remote-UID"], groups, extras),
+                &many,
+                Some(
+                    "Bob|2ca80fb0|one-a,one-b,two-a,two-b|=india,juliet,kilo,lima|key1=alfa,bravo,echo,foxtrot|key2=charlie,delta,golf,hotel",
+                ),
+            ),
+            (
+                "escaped extra keys",
+                (user, &[], &[], &["X-Remote-Extra-"]),
+                &[
+                    bob,
+                    ("X-Remote-Extra-Alph4num3r1c", "1"),
+                    ("X-Remote-Extra-Percent%20encoded", "2"),
+                    ("X-Remote-Extra-Almost%zzpercent%xxencoded", "3"),
+                    ("X-Remote-Extra-Example.com%2fpercent%2520encoded", "4"),
+                    ("X-Remote-Extra-Example.com%2F%E4%BB%8A%E6%97%A5%E3%81%AF", "5"),
+                ],
+                Some(
+                    "Bob|||almost%zzpercent%xxencoded=3|alph4num3r1c=1|example.com/percent%20encoded=4|example.com/今日は=5|percent encoded=2",
+                ),
+            ),
+        ];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let owned = |list: &[&str]| -> Vec<String> { list.iter().map(|n| (*n).to_owned()).collect() };
+        for (name, (user, uid, group, extra), given, want) in rows {
+            let names = HeaderNames {
+                user: owned(user),
+                uid: owned(uid),
+                group: owned(group),
+                extra_prefixes: owned(extra),
+            };
+            let authorities = Authorities::from_pem(pem.as_bytes()).unwrap();
+            let proxy = FrontProxy::new(authorities, Vec::new(), &names).unwrap();
+            let pairs: Vec<_> = given.iter().flat_map(|(n, vs)| vs.split('|').map(move |v| (*n, v))).collect();
+            let got = identify(&proxy, &headers(&pairs)).unwrap().map(|i| {
+                let groups = i
+                    .groups
+                    .iter()
+                    .filter(|g| *g != "system:authenticated")
+                    .cloned()
+                    .collect::<Vec<_>>();
+                let mut text = format!("{}|{}|{}", i.name, i.uid, groups.join(","));
+                for (key, values) in &i.extra {
+                    text += &format!("|{key}={}", values.join(","));
+                }
+                text
+            });
+            assert_eq!(got.as_deref(), *want, "{name}");
         }
     }
 }

@@ -4,6 +4,9 @@
 //! `kubectl get --raw /metrics`) gets the classic text format 0.0.4, which differs in few lines: counters are named with their
 //! `_total`, there is no `# UNIT` and no `# EOF`, and two types are called otherwise. Prometheus 3 refuses a scrape whose
 //! content type does not fit, so the one must never be sent as the other.
+//!
+//! A few of upstream's counters are older than the rule that a counter ends in `_total`. In the classic format, which is all
+//! that upstream speaks, they are written without it ([`WITHOUT_TOTAL`]), or dashboards would not find them.
 
 use std::fmt::Write;
 
@@ -16,6 +19,9 @@ use crate::call::Body;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Counters of upstream that do not end in `_total`.
+const WITHOUT_TOTAL: [&str; 2] = ["authenticated_user_requests", "authentication_attempts"];
 
 /// Answers a scrape.
 ///
@@ -70,7 +76,9 @@ fn to_text(open_metrics: &str) -> String {
             .and_then(|l| l.strip_prefix("# TYPE "))
             .and_then(|l| l.rsplit_once(' '))
             .map(|(_, kind)| kind);
+        let name = line.split(' ').nth(2).unwrap_or_default();
         let suffix = match kind {
+            Some("counter") if WITHOUT_TOTAL.contains(&name) => "",
             Some("counter") => "_total",
             Some("info") => "_info",
             _ => "",
@@ -87,11 +95,21 @@ fn to_text(open_metrics: &str) -> String {
             writeln!(text, "# TYPE {name}{suffix} {kind}")
         } else if line == "# EOF" || line.starts_with("# UNIT ") {
             Ok(())
+        } else if let Some((name, rest)) = without_total(line) {
+            writeln!(text, "{name}{rest}")
         } else {
             writeln!(text, "{line}")
         };
     }
     text
+}
+
+/// The name without its `_total`, and the rest of the line, for a sample of one of [`WITHOUT_TOTAL`].
+fn without_total(line: &str) -> Option<(&'static str, &str)> {
+    WITHOUT_TOTAL.iter().find_map(|name| {
+        let rest = line.strip_prefix(name)?.strip_prefix("_total")?;
+        rest.starts_with(['{', ' ']).then_some((*name, rest))
+    })
 }
 
 #[cfg(test)]
@@ -138,6 +156,22 @@ mod tests {
              # HELP seats Taken now.\n# TYPE seats gauge\nseats -3\n\
              # HELP took_seconds How long.\n# TYPE took_seconds histogram\n\
              took_seconds_sum 0.25\ntook_seconds_count 1\ntook_seconds_bucket{le=\"0.5\"} 1\ntook_seconds_bucket{le=\"+Inf\"} 1\n"
+        );
+    }
+
+    #[test]
+    fn old_counters_keep_their_names() {
+        let mut registry = Registry::default();
+        registry.register("authentication_attempts", "Old", Counter::<u64>::default());
+        registry.register("authentication_attempts_late", "Young", Counter::<u64>::default());
+        let mut open = String::new();
+        prometheus_client::encoding::text::encode(&mut open, &registry).unwrap();
+        assert!(open.contains("authentication_attempts_total 0"), "{open}");
+        assert_eq!(
+            to_text(&open),
+            "# HELP authentication_attempts Old.\n# TYPE authentication_attempts counter\nauthentication_attempts 0\n\
+             # HELP authentication_attempts_late_total Young.\n# TYPE authentication_attempts_late_total counter\n\
+             authentication_attempts_late_total 0\n"
         );
     }
 
