@@ -6,6 +6,8 @@
 //! Our own lie in `--cert-dir`: `ca.crt` and `ca.key` (made once and kept, so that a `caBundle` stays true), `apiserver.crt` and
 //! `apiserver.key`. An `apiserver.crt` there without a `ca.crt` is somebody's own pair: it is served and never written over, as
 //! upstream does it. Without a directory everything lives in memory, and the CA with it.
+//!
+//! Beside this main certificate there may be others for [`Named`] hosts; they are looked at in the same way.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use webpki::{EndEntityCert, KeyUsage};
 
 use crate::authority::{Authority, AuthorityError, PemPair};
+use crate::named::ByName;
+pub use crate::named::Named;
 
 /// How long our own serving certificates last.
 const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -55,6 +59,8 @@ pub struct Certificates {
     source: Source,
     current: ArcSwap<Loaded>,
     authority: ArcSwapOption<Authority>,
+    named: Vec<Named>,
+    others: ArcSwap<Others>,
 }
 
 /// Why there is no certificate, or none newer.
@@ -80,9 +86,16 @@ pub enum CertificateError {
 }
 
 /// What is served, and the text that it came from.
-struct Loaded {
+pub(crate) struct Loaded {
     pair: PemPair,
-    key: Arc<CertifiedKey>,
+    pub(crate) key: Arc<CertifiedKey>,
+}
+
+/// The certificates for names: as they were read, and as they are looked up.
+#[derive(Default)]
+struct Others {
+    loaded: Vec<Arc<Loaded>>,
+    by_name: ByName,
 }
 
 // === impl Certificates ===
@@ -93,14 +106,29 @@ impl Certificates {
     /// # Errors
     /// [`CertificateError`] if there is none: a server without a certificate does not start.
     pub async fn open(source: Source) -> Result<Arc<Self>, CertificateError> {
+        Self::open_with(source, Vec::new()).await
+    }
+
+    /// As [`Certificates::open`], with further certificates for hosts that clients name.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if any of them cannot be read.
+    pub async fn open_with(source: Source, named: Vec<Named>) -> Result<Arc<Self>, CertificateError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (loaded, authority) = obtain(&provider, &source, None).await?;
         let (current, authority) = (ArcSwap::from_pointee(loaded), ArcSwapOption::new(authority));
+        let mut others = Vec::with_capacity(named.len());
+        for pair in &named {
+            others.push(Arc::new(from_files(&provider, &pair.certificate, &pair.key).await?));
+        }
+        let others = ArcSwap::from_pointee(Others::new(&named, others));
         Ok(Arc::new(Self {
             provider,
             source,
             current,
             authority,
+            named,
+            others,
         }))
     }
 
@@ -125,8 +153,35 @@ impl Certificates {
     /// Looks once; `true` if another certificate is served from now on.
     ///
     /// # Errors
-    /// [`CertificateError`]; what was served is served on.
+    /// [`CertificateError`]; what was served is served on. One that cannot be read does not keep the others from being renewed.
     pub async fn refresh(&self) -> Result<bool, CertificateError> {
+        let (main, others) = (self.refresh_main().await, self.refresh_named().await);
+        Ok(main? | others?)
+    }
+
+    async fn refresh_named(&self) -> Result<bool, CertificateError> {
+        let held = self.others.load_full();
+        let (mut loaded, mut failed, mut changed) = (Vec::with_capacity(held.loaded.len()), None, false);
+        for (pair, last) in self.named.iter().zip(&held.loaded) {
+            match from_files(&self.provider, &pair.certificate, &pair.key).await {
+                Ok(now) if now.pair != last.pair => {
+                    loaded.push(Arc::new(now));
+                    changed = true;
+                }
+                Ok(_) => loaded.push(Arc::clone(last)),
+                Err(error) => {
+                    loaded.push(Arc::clone(last));
+                    failed = Some(error);
+                }
+            }
+        }
+        if changed {
+            self.others.store(Arc::new(Others::new(&self.named, loaded)));
+        }
+        failed.map_or(Ok(changed), Err)
+    }
+
+    async fn refresh_main(&self) -> Result<bool, CertificateError> {
         if matches!(&self.source, Source::Own { dir: None, names } if is_valid(&self.certificate_pem(), self.ca_pem().as_deref(), names))
         {
             return Ok(false);
@@ -158,7 +213,12 @@ impl Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name()
+            && let Some(key) = self.others.load().by_name.get(name)
+        {
+            return Some(key);
+        }
         Some(Arc::clone(&self.current.load().key))
     }
 }
@@ -168,6 +228,16 @@ impl std::fmt::Debug for Certificates {
         f.debug_struct("Certificates")
             .field("source", &self.source)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Others ===
+
+impl Others {
+    fn new(named: &[Named], loaded: Vec<Arc<Loaded>>) -> Self {
+        let pairs = named.iter().zip(&loaded);
+        let by_name = ByName::new(pairs.map(|(pair, loaded)| (pair.names.as_slice(), Arc::clone(&loaded.key))));
+        Self { loaded, by_name }
     }
 }
 
@@ -276,7 +346,7 @@ fn is_valid(certificate: &str, ca: Option<&str>, names: &[String]) -> bool {
         })
 }
 
-fn load(provider: &CryptoProvider, pair: PemPair, path: &Path) -> Result<Loaded, CertificateError> {
+pub(crate) fn load(provider: &CryptoProvider, pair: PemPair, path: &Path) -> Result<Loaded, CertificateError> {
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .ok()
@@ -483,5 +553,41 @@ mod tests {
         }
         stop.cancel();
         keeper.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn named_certificates_are_renewed_each_on_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create("test").unwrap();
+        let put = |name: &str| {
+            let pair = authority.serving(&names(&[name]), LIFETIME).unwrap();
+            let files = ["crt", "key"].map(|kind| dir.path().join(format!("{name}.{kind}")));
+            std::fs::write(&files[0], &pair.certificate).unwrap();
+            std::fs::write(&files[1], &pair.key).unwrap();
+            let [certificate, key] = files;
+            Named {
+                certificate,
+                key,
+                names: Vec::new(),
+            }
+        };
+        let named = vec![put("a.com"), put("b.com")];
+        let main = Source::Own {
+            dir: None,
+            names: names(&["localhost"]),
+        };
+        let certificates = Certificates::open_with(main.clone(), named.clone()).await.unwrap();
+        let held = |name: &str| certificates.others.load().by_name.get(name).unwrap();
+        let (a, b) = (held("a.com"), held("b.com"));
+        assert!(!certificates.refresh().await.unwrap(), "nothing has changed");
+        put("b.com");
+        std::fs::write(&named[0].certificate, "nonsense").unwrap();
+        assert!(certificates.refresh().await.is_err());
+        assert!(Arc::ptr_eq(&held("a.com"), &a), "the last good one stays");
+        assert!(!Arc::ptr_eq(&held("b.com"), &b), "and keeps nobody from being renewed");
+        assert!(matches!(
+            Certificates::open_with(main, named).await,
+            Err(CertificateError::Pem(..))
+        ));
     }
 }
