@@ -8,7 +8,8 @@
 //! The headers are gone afterwards, whatever came of them. A request without any of them pays for one look at its header names.
 //!
 //! Not done: *constrained* impersonation (KEP-5284, beta in 1.36: the verbs `impersonate:user-info`, `impersonate-on:…`). Who has
-//! only those permissions is refused here; the unconstrained `impersonate` verb decides, as upstream's last mode does.
+//! only those permissions is refused here; the unconstrained `impersonate` verb decides, as upstream's last mode does. The words of
+//! refusals are those of the unconstrained filter; a server with the constrained one (upstream's default in 1.36) has others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
