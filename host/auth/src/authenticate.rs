@@ -115,6 +115,13 @@ impl Authenticator {
         outcome
     }
 
+    /// Whether the other end is the front proxy, whomever it speaks for.
+    #[must_use]
+    pub fn is_front_proxy(&self, peer: &Peer) -> bool {
+        peer.judgement(&self.trust.load())
+            .is_some_and(|judgement| matches!(judgement.front_proxy, Some(Ok(()))))
+    }
+
     async fn decide(&self, trust: &Trust, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Identity>, Unauthenticated> {
         let mut refusals = Vec::new();
         if let Some(judgement) = peer.judgement(trust) {

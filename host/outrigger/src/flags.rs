@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use outrigger_server::Named;
 
 /// Serves Kubernetes APIs from sandboxed WebAssembly plugins, beside kube-apiserver.
 #[derive(Debug, Parser)]
@@ -117,6 +118,43 @@ pub(crate) struct Serving {
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub(crate) tls_private_key_file: Option<PathBuf>,
 
+    /// A further certificate and key for hosts that clients name, as CERT,KEY or CERT,KEY:NAME,NAME… with domain names, maybe with a
+    /// leading `*.`; the names of the certificate if none are given. Repeatable.
+    #[arg(long, value_name = "CERT,KEY[:NAMES]")]
+    pub(crate) tls_sni_cert_key: Vec<Named>,
+
+    /// Oldest TLS version: VersionTLS12 or VersionTLS13.
+    #[arg(long, default_value = "VersionTLS12", value_name = "VERSION")]
+    pub(crate) tls_min_version: String,
+
+    /// Cipher suites of TLS 1.2 by Go's names; all that rustls has if absent. Those of TLS 1.3 are always on. Preferred:
+    /// TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    /// TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    /// TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256.
+    /// Go's other suites (CBC, and all that Go lists as insecure) are refused.
+    #[arg(long, value_delimiter = ',', value_name = "SUITES")]
+    pub(crate) tls_cipher_suites: Vec<String>,
+
+    /// Curves by Go's numbers: 23 (P-256), 24 (P-384), 29 (X25519); all of them if absent.
+    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    pub(crate) tls_curve_preferences: Vec<i32>,
+
+    /// Speak HTTP/1.1 only.
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) disable_http2_serving: bool,
+
+    /// Streams that a client may have open on one HTTP/2 connection; 0 is Go's default, 250.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) http2_max_streams_per_connection: u32,
+
+    /// Let several processes listen on one port (SO_REUSEPORT).
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) permit_port_sharing: bool,
+
+    /// SO_REUSEADDR. On Linux it is set in any case, as Go does.
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) permit_address_sharing: bool,
+
     /// Names for our own certificate beside localhost; the aggregator asks for SERVICE.NAMESPACE.svc.
     #[arg(
         long,
@@ -138,9 +176,42 @@ pub(crate) struct Serving {
     #[arg(long, default_value = "1m0s", value_parser = go_duration, value_name = "DURATION")]
     pub(crate) request_timeout: Duration,
 
+    /// Seconds that a watch stays open at least, if it does not say itself; it ends at a random time between this and twice this.
+    #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
+    pub(crate) min_request_timeout: u32,
+
+    /// The part of requests (0 to 0.02) after which an HTTP/2 connection is ended, so that clients spread over replicas; 0 is off.
+    #[arg(long, default_value_t = 0.0, value_name = "CHANCE")]
+    pub(crate) goaway_chance: f64,
+
+    /// Origins that browsers may let in, as regular expressions that pin both ends of the host, such as
+    /// `//example\.com(:|$)`. None: no CORS.
+    #[arg(long, value_delimiter = ',', value_name = "PATTERNS")]
+    pub(crate) cors_allowed_origins: Vec<String>,
+
+    /// Directives of Strict-Transport-Security, such as max-age=31536000,includeSubDomains,preload. None: no such header.
+    #[arg(long, value_delimiter = ',', value_name = "DIRECTIVES")]
+    pub(crate) strict_transport_security_directives: Vec<String>,
+
     /// How long to go on serving, not ready, after SIGTERM before connections are closed.
     #[arg(long, default_value = "0s", value_parser = go_duration, value_name = "DURATION")]
     pub(crate) shutdown_delay_duration: Duration,
+
+    /// After that, keep the port open and answer newcomers with 429 and Retry-After until requests under way are answered.
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) shutdown_send_retry_after: bool,
+
+    /// Only `false`: there are no flow schemas here, --max-requests-inflight and its sister limit what is in flight.
+    #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, value_parser = off, hide = true)]
+    pub(crate) enable_priority_and_fairness: bool,
+
+    /// Only `false`: there is no /debug/pprof here.
+    #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, value_parser = off, hide = true)]
+    pub(crate) profiling: bool,
+
+    /// Only `false`: there is no /debug/pprof here.
+    #[arg(long, num_args = 0..=1, default_value = "false", default_missing_value = "true", require_equals = true, value_parser = off, hide = true)]
+    pub(crate) contention_profiling: bool,
 }
 
 /// Who is calling.
@@ -351,6 +422,14 @@ fn namespaced(text: &str) -> Result<(String, String), String> {
             Ok((namespace.into(), name.into()))
         }
         _ => Err(format!("{text:?} is not NAMESPACE/NAME")),
+    }
+}
+
+/// Of something that upstream can switch on and this host has not.
+fn off(text: &str) -> Result<bool, String> {
+    match text {
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
+        _ => Err("this host does not have it; only false is taken (see docs/flags.md)".into()),
     }
 }
 

@@ -14,7 +14,7 @@ use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{Tables, WatchMetrics};
 use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, MinVersion, Routes, Server, ServerOptions, Tls,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, Optional, Routes, Server, ServerOptions, Tls, TlsOptions,
 };
 use outrigger_storage::LiveIndex;
 use prometheus_client::metrics::gauge::Gauge;
@@ -46,7 +46,9 @@ pub(crate) struct Door {
     pub(crate) trust: SharedTrust,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) tls: TlsOptions,
     pub(crate) limits: Limits,
+    pub(crate) optional: Optional,
     pub(crate) options: ServerOptions,
 }
 
@@ -152,9 +154,10 @@ impl Host {
             version: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
             endpoint: Arc::new(routes),
             limits: door.limits,
+            optional: door.optional,
             draining: CancellationToken::new(),
         });
-        let tls = Tls::new(door.certificates, door.trust, MinVersion::default());
+        let tls = Tls::new(door.certificates, door.trust, door.tls);
         Server::bind(door.address, tls, Arc::new(chain), door.options)
             .await
             .with_context(|| format!("cannot listen on {}", door.address))

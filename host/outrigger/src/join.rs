@@ -5,15 +5,19 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use outrigger_api::identity::Identity;
 use outrigger_api::manifest::Shadow;
+use outrigger_auth::metrics::Review;
 use outrigger_auth::{AccessReviewer, Attributes, Decision, TokenReviewer};
 use outrigger_background::Targets;
-use outrigger_cluster::{AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, Reviews, Subject};
+use outrigger_cluster::reviews::TOKEN_REVIEW;
+use outrigger_cluster::{
+    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, ReviewObserver, Reviews, Subject,
+};
 use outrigger_sandbox::{HostError, Kubelet};
 use outrigger_storage::{Labels, LiveIndex};
 use tokio::sync::watch;
@@ -35,6 +39,9 @@ pub(crate) struct Access(pub(crate) Reviews);
 
 /// Identity from tokens, by TokenReview.
 pub(crate) struct Tokens(pub(crate) Reviews);
+
+/// Reviews, counted in `auth`'s series.
+pub(crate) struct Reviewing(pub(crate) Arc<outrigger_auth::Metrics>);
 
 #[async_trait]
 impl Kubelet for Kubelets {
@@ -109,5 +116,16 @@ impl AccessReviewer for Access {
 impl TokenReviewer for Tokens {
     async fn review(&self, token: &str) -> Result<Option<Identity>, Box<dyn Error + Send + Sync>> {
         Ok(self.0.review_token(token, &[]).await?)
+    }
+}
+
+impl ReviewObserver for Reviewing {
+    fn reviewed(&self, review: &'static str, code: Option<u16>, took: Duration) {
+        let review = if review == TOKEN_REVIEW {
+            Review::Token
+        } else {
+            Review::Access
+        };
+        self.0.reviewed(review, code, took);
     }
 }

@@ -10,6 +10,8 @@ mod join;
 mod laptop;
 mod loader;
 mod observe;
+mod opening;
+mod refused;
 mod run;
 mod serve;
 mod show;
@@ -26,7 +28,16 @@ use flags::{Cli, Logging, Verb};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match refused::sentence(&error) {
+            Some(sentence) => {
+                eprintln!("outrigger: {sentence}");
+                return ExitCode::from(2);
+            }
+            None => error.exit(),
+        },
+    };
     log(&cli.logging);
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -13,7 +13,7 @@ use outrigger_api::identity::MASTERS;
 use outrigger_auth::{Authenticator, Authorities, Authorizer, Trust, authorize};
 use outrigger_cluster::kubelet::{Authority as KubeletCa, Token};
 use outrigger_cluster::{KubeletAccess, KubeletClient, KubeletOptions};
-use outrigger_server::{Certificates, Limits, ServerOptions, Source};
+use outrigger_server::{Certificates, Limits, Optional, ServerOptions, Source, TlsOptions};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,13 +63,16 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
     let authority = certificates.authority().ok_or_else(|| anyhow!("there is no CA of our own"))?;
     let client = authority.client("outrigger-admin", Some(MASTERS), LIFETIME)?;
     let trust = Trust::new(None, Some(Authorities::from_pem(authority.pem().as_bytes())?)).shared();
+    let measured = outrigger_auth::Metrics::register(&mut registry);
     let door = Door {
         address: flags.listen,
         certificates,
-        authenticator: Authenticator::new(trust.clone(), None, true),
+        authenticator: Authenticator::new(trust.clone(), None, true).measured(measured.clone()),
         trust,
-        authorizer: Authorizer::local(&authorize::Options::default())?,
+        authorizer: Authorizer::local(&authorize::Options::default())?.measured(measured),
+        tls: TlsOptions::default(),
         limits: Limits::default(),
+        optional: Optional::default(),
         options: ServerOptions {
             drain: Duration::from_secs(5),
             ..ServerOptions::default()

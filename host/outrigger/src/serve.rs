@@ -12,19 +12,22 @@ use outrigger_cluster::{
     Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, NodeIndex, PodIndex, RequestHeaderTrust, Reviews,
     kubelet, nodes, pods, trust,
 };
-use outrigger_server::{Certificates, Limits, ServerOptions, Source, certificates};
+use outrigger_server::{Certificates, Source, certificates};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::flags::{self, Serve};
 use crate::host::{Door, Host, World};
-use crate::join::{Access, ClusterLive, ClusterTargets, Kubelets, Tokens};
+use crate::join::{Access, ClusterLive, ClusterTargets, Kubelets, Reviewing, Tokens};
 use crate::observe::KubeletSeries;
+use crate::opening::Opening;
 use crate::stop;
 
 /// Serves until a signal.
 pub(crate) async fn serve(flags: Serve) -> Result<()> {
+    let opening = Opening::read(&flags.serving)?;
     let shutdown = stop::on_signal()?;
     let tasks = TaskTracker::new();
     // What serves requests outlives the port: it ends when everything is answered.
@@ -53,11 +56,13 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
     host.start(&tasks, &end);
 
     let trust = trusted(&flags.authentication, &authentication, &tasks, &end).await?;
-    let certificates = Certificates::open(source(&flags.serving)).await?;
+    let certificates = Certificates::open_with(source(&flags.serving), flags.serving.tls_sni_cert_key.clone()).await?;
     let (fresh, stop_fresh) = (certificates.clone(), end.clone());
     tasks.spawn(async move { fresh.keep_fresh(certificates::CHECK_EVERY, stop_fresh).await });
 
-    let tokens = Arc::new(Tokens(Reviews::new(authentication.client)));
+    let measured = outrigger_auth::Metrics::register(&mut registry);
+    let reviews = |client| Reviews::new(client).observed(Arc::new(Reviewing(measured.clone())));
+    let tokens = Arc::new(Tokens(reviews(authentication.client)));
     let good_for = flags.authentication.authentication_token_webhook_cache_ttl;
     let bearer = Bearer::new(
         tokens,
@@ -72,23 +77,19 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
         deny_for: flags.authorization.authorization_webhook_cache_unauthorized_ttl,
         ..authorize::Options::default()
     };
-    let authorizer = Authorizer::delegated(Arc::new(Access(Reviews::new(authorization.client))), &options)
-        .context("--authorization-always-allow-paths")?;
+    let authorizer = Authorizer::delegated(Arc::new(Access(reviews(authorization.client))), &options)
+        .context("--authorization-always-allow-paths")?
+        .measured(measured.clone());
     let door = Door {
         address: SocketAddr::new(flags.serving.bind_address, flags.serving.secure_port),
         certificates,
-        authenticator: Authenticator::new(trust.clone(), Some(bearer), true),
+        authenticator: Authenticator::new(trust.clone(), Some(bearer), true).measured(measured),
         trust,
         authorizer,
-        limits: Limits {
-            request_timeout: flags.serving.request_timeout,
-            max_reading: flags.serving.max_requests_inflight,
-            max_writing: flags.serving.max_mutating_requests_inflight,
-        },
-        options: ServerOptions {
-            shutdown_delay: flags.serving.shutdown_delay_duration,
-            ..ServerOptions::default()
-        },
+        tls: opening.tls,
+        limits: opening.limits,
+        optional: opening.optional,
+        options: opening.options,
     };
     let server = host.open(door, registry, &shutdown).await?;
     let drained = server.run(shutdown).await;
@@ -176,17 +177,20 @@ fn source(flags: &flags::Serving) -> Source {
     }
 }
 
-/// Whom to believe: flags first, and what they leave open from the ConfigMap, followed live.
+/// Whom to believe: flags first, and what they leave open from the ConfigMap. Both are followed live.
 async fn trusted(
     flags: &flags::Authentication,
     cluster: &Cluster,
     tasks: &TaskTracker,
     end: &CancellationToken,
 ) -> Result<SharedTrust> {
-    let given = Given::read(flags)?;
+    let given = Given::read(flags).await?;
     let complete = given.client_ca.is_some() && given.proxy_ca.is_some();
     if flags.authentication_skip_lookup || complete {
-        return Ok(given.trust(&RequestHeaderTrust::default())?.shared());
+        let shared = given.trust(&RequestHeaderTrust::default())?.shared();
+        let (_never, unchanged) = watch::channel(Arc::new(RequestHeaderTrust::default()));
+        tasks.spawn(keep_trust(given, unchanged, shared.clone(), end.clone()));
+        return Ok(shared);
     }
     let first = match trust::read(&cluster.client).await {
         Ok(found) => found.unwrap_or_default(),
@@ -197,26 +201,69 @@ async fn trusted(
         Err(error) => return Err(error.into()),
     };
     let shared = given.trust(&first)?.shared();
-    let (mut changes, following) = trust::follow(cluster.client.clone(), first, end.clone());
+    let (changes, following) = trust::follow(cluster.client.clone(), first, end.clone());
     own(tasks, following);
-    let swap = shared.clone();
-    tasks.spawn(async move {
-        while changes.changed().await.is_ok() {
-            let now = changes.borrow_and_update().clone();
-            match given.trust(&now) {
-                Ok(trust) => {
-                    swap.store(Arc::new(trust));
-                    tracing::info!("the aggregator's trust has changed");
-                }
-                Err(error) => tracing::error!("the aggregator's new trust cannot be used, the old one stays: {error:#}"),
-            }
-        }
-    });
+    tasks.spawn(keep_trust(given, changes, shared.clone(), end.clone()));
     Ok(shared)
 }
 
+/// Swaps the trust when the ConfigMap or a CA file of the command line says something else. What cannot be used changes nothing.
+async fn keep_trust(
+    mut given: Given,
+    mut changes: watch::Receiver<Arc<RequestHeaderTrust>>,
+    shared: SharedTrust,
+    end: CancellationToken,
+) {
+    let mut failing = false;
+    loop {
+        let next = async {
+            // Without a ConfigMap to follow only the files are left.
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let read = tokio::select! {
+            () = end.cancelled() => return,
+            () = next => None,
+            () = tokio::time::sleep(certificates::CHECK_EVERY) => match given.reread().await {
+                Ok(None) => {
+                    failing = false;
+                    continue;
+                }
+                read => Some(read),
+            },
+        };
+        let now = changes.borrow_and_update().clone();
+        let (candidate, trust) = match read {
+            None => (None, given.trust(&now)),
+            Some(Ok(candidate)) => {
+                let trust = candidate.as_ref().unwrap_or(&given).trust(&now);
+                (candidate, trust)
+            }
+            Some(Err(error)) => (None, Err(error)),
+        };
+        match trust {
+            Ok(trust) => {
+                given = candidate.unwrap_or(given);
+                shared.store(Arc::new(trust));
+                failing = false;
+                tracing::info!("the trust in callers' certificates has changed");
+            }
+            // Said once, not every few seconds.
+            Err(error) if failing => tracing::debug!("the new trust still cannot be used: {error:#}"),
+            Err(error) => {
+                failing = true;
+                tracing::error!("the new trust in callers' certificates cannot be used, the old one stays: {error:#}");
+            }
+        }
+    }
+}
+
 /// What the flags say of trust; they win over the ConfigMap.
+#[derive(Clone)]
 struct Given {
+    client_ca_file: Option<PathBuf>,
+    proxy_ca_file: Option<PathBuf>,
     client_ca: Option<Vec<u8>>,
     proxy_ca: Option<Vec<u8>>,
     allowed_names: Vec<String>,
@@ -226,15 +273,14 @@ struct Given {
 // === impl Given ===
 
 impl Given {
-    fn read(flags: &flags::Authentication) -> Result<Self> {
-        let read = |file: &Option<PathBuf>| {
-            file.as_ref()
-                .map(|f| std::fs::read(f).with_context(|| f.display().to_string()))
-                .transpose()
-        };
+    async fn read(flags: &flags::Authentication) -> Result<Self> {
         Ok(Self {
-            client_ca: read(&flags.client_ca_file).context("--client-ca-file")?,
-            proxy_ca: read(&flags.requestheader_client_ca_file).context("--requestheader-client-ca-file")?,
+            client_ca: read(flags.client_ca_file.as_deref()).await.context("--client-ca-file")?,
+            proxy_ca: read(flags.requestheader_client_ca_file.as_deref())
+                .await
+                .context("--requestheader-client-ca-file")?,
+            client_ca_file: flags.client_ca_file.clone(),
+            proxy_ca_file: flags.requestheader_client_ca_file.clone(),
             allowed_names: flags.requestheader_allowed_names.clone(),
             names: HeaderNames {
                 user: flags.requestheader_username_headers.clone(),
@@ -243,6 +289,22 @@ impl Given {
                 extra_prefixes: flags.requestheader_extra_headers_prefix.clone(),
             },
         })
+    }
+
+    /// As it is now, if a file says something else than before.
+    async fn reread(&self) -> Result<Option<Self>> {
+        let client_ca = read(self.client_ca_file.as_deref()).await.context("--client-ca-file")?;
+        let proxy_ca = read(self.proxy_ca_file.as_deref())
+            .await
+            .context("--requestheader-client-ca-file")?;
+        if client_ca == self.client_ca && proxy_ca == self.proxy_ca {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            client_ca,
+            proxy_ca,
+            ..self.clone()
+        }))
     }
 
     /// With a CA for the proxy on the command line, all about the proxy comes from there; else from the ConfigMap.
@@ -272,5 +334,64 @@ impl Given {
             (None, None) => None,
         };
         Ok(Trust::new(proxy, clients))
+    }
+}
+
+async fn read(file: Option<&Path>) -> Result<Option<Vec<u8>>> {
+    match file {
+        Some(file) => Ok(Some(tokio::fs::read(file).await.with_context(|| file.display().to_string())?)),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_server::Authority;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn ca_files_are_followed_and_a_broken_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.crt");
+        let put = |text: &str| std::fs::write(&file, text).unwrap();
+        let authority = |name| Authority::create(name).unwrap().pem().to_owned();
+        put(&authority("first"));
+        let given = Given {
+            client_ca: read(Some(&file)).await.unwrap(),
+            client_ca_file: Some(file.clone()),
+            proxy_ca_file: None,
+            proxy_ca: None,
+            allowed_names: Vec::new(),
+            names: HeaderNames::default(),
+        };
+        let shared = given.trust(&RequestHeaderTrust::default()).unwrap().shared();
+        let (configmap, changes) = watch::channel(Arc::new(RequestHeaderTrust::default()));
+        let end = CancellationToken::new();
+        let keeping = tokio::spawn(keep_trust(given, changes, shared.clone(), end.clone()));
+        let looks = || tokio::time::sleep(certificates::CHECK_EVERY * 3);
+        let hints = || shared.load().hints().len();
+        let generation = || shared.load().generation();
+
+        let first = generation();
+        looks().await;
+        assert_eq!(generation(), first, "nothing has changed");
+        for broken in ["nonsense", ""] {
+            put(broken);
+            looks().await;
+            assert_eq!(generation(), first, "{broken:?} replaces nothing");
+        }
+        put(&(authority("second") + &authority("third")));
+        looks().await;
+        assert_eq!(hints(), 2);
+        configmap.send_replace(Arc::new(RequestHeaderTrust {
+            requestheader_client_ca_pem: Some(authority("front")),
+            username_headers: vec!["x-remote-user".into()],
+            ..RequestHeaderTrust::default()
+        }));
+        looks().await;
+        assert_eq!(hints(), 3, "the ConfigMap and the files count together");
+        end.cancel();
+        keeping.await.unwrap();
     }
 }

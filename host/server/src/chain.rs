@@ -1,8 +1,8 @@
 //! The filter chain, in upstream's order (apiserver `server/config.go` `DefaultBuildHandlerChain`).
 //!
-//! audit id → panic recovery → request info → cache control → deadline → authentication → seats → authorization → health,
-//! metrics, version or the [`Endpoint`]. [`Chain::answer`] is the outer half, which always answers; [`Chain::filtered`] the inner
-//! one, which may refuse at any step by returning a [`Status`].
+//! audit id → panic recovery → request info → retry-after → HSTS → cache control → GOAWAY → deadline → CORS → authentication →
+//! impersonation → seats → authorization → health, metrics, version or the [`Endpoint`]. [`Chain::answer`] is the outer half, which
+//! always answers; [`Chain::filtered`] the inner one, which may refuse at any step by returning a [`Status`].
 //!
 //! Where we differ from upstream: a panic, a missing seat and every other refusal is a `Status` and not a line of text; probes
 //! take no seat, as under upstream's exempt flow schema.
@@ -18,10 +18,10 @@ use http::request::Parts;
 use http::{Method, Request, Response, Version as HttpVersion};
 use http_body::Body as _;
 use outrigger_api::discovery::VersionInfo;
-use outrigger_api::identity::MASTERS;
+use outrigger_api::identity::{ANONYMOUS, MASTERS, UNAUTHENTICATED};
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
-use outrigger_auth::{Attributes, Authenticator, Authorizer};
+use outrigger_auth::{Attributes, Authenticator, Authorizer, impersonate};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant as Deadline;
 use tokio_util::sync::CancellationToken;
@@ -30,11 +30,14 @@ use crate::call::{Body, Call, Endpoint};
 use crate::connection::{Connection, UnderWay};
 use crate::exposition;
 use crate::filters::in_flight::{Seat, Seats};
-use crate::filters::stream::Held;
-use crate::filters::{audit, body, deadline, in_flight, long_running};
+use crate::filters::optional::Optional;
+use crate::filters::retry_after::{Awaited, RetryAfter};
+use crate::filters::stream::{Held, PIECE};
+use crate::filters::{audit, body, cors, deadline, in_flight, long_running};
 use crate::health::Health;
 use crate::metrics::{Metrics, Series};
 use crate::refusal::Client;
+use crate::stream_task;
 
 /// What a chain is made of.
 pub struct ChainParts {
@@ -54,6 +57,8 @@ pub struct ChainParts {
     pub endpoint: Arc<dyn Endpoint>,
     /// How much and how long.
     pub limits: Limits,
+    /// Filters that are off by default.
+    pub optional: Optional,
     /// Cancelled by the listener when it drains; ends long-running answers.
     pub draining: CancellationToken,
 }
@@ -67,6 +72,8 @@ pub struct Limits {
     pub max_reading: u32,
     /// `--max-mutating-requests-inflight`; 0 for no limit.
     pub max_writing: u32,
+    /// `--min-request-timeout`: how long a watch stays open at least, if it does not say itself.
+    pub min_request_timeout: Duration,
 }
 
 /// The chain.
@@ -79,8 +86,10 @@ pub struct Chain {
     version: Bytes,
     endpoint: Arc<dyn Endpoint>,
     request_timeout: Duration,
+    min_request_timeout: Duration,
     reading: Seats,
     writing: Seats,
+    optional: Optional,
     draining: CancellationToken,
 }
 
@@ -91,6 +100,9 @@ struct Track {
     deadline: Option<Deadline>,
     long_running: bool,
     seat: Option<Seat>,
+    /// An origin that may see the answer.
+    origin: Option<HeaderValue>,
+    awaited: Option<Awaited>,
 }
 
 /// Counts an answer that is written over time when it ends.
@@ -99,6 +111,7 @@ struct Tally {
     code: u16,
     started: Instant,
     _seat: Option<Seat>,
+    _awaited: Option<Awaited>,
     _under_way: UnderWay,
 }
 
@@ -111,6 +124,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(60),
             max_reading: 400,
             max_writing: 200,
+            min_request_timeout: Duration::from_secs(1800),
         }
     }
 }
@@ -130,6 +144,7 @@ impl Chain {
             version,
             endpoint,
             limits,
+            optional,
             draining,
         } = parts;
         Self {
@@ -138,6 +153,8 @@ impl Chain {
             // Plain strings: this cannot fail. Indented, as upstream has it.
             version: serde_json::to_vec_pretty(&version).unwrap_or_default().into(),
             request_timeout: limits.request_timeout,
+            min_request_timeout: limits.min_request_timeout,
+            optional,
             authenticator,
             authorizer,
             health,
@@ -156,6 +173,11 @@ impl Chain {
         &self.draining
     }
 
+    /// What sends newcomers away during a shutdown, if that is asked for.
+    pub(crate) fn retry_after(&self) -> Option<&Arc<RetryAfter>> {
+        self.optional.retry_after.as_ref()
+    }
+
     /// Answers a request, whatever it is and whatever happens.
     pub async fn answer<B>(&self, connection: &Arc<Connection>, request: Request<B>) -> Response<Body>
     where
@@ -168,6 +190,9 @@ impl Chain {
         let audit_id = audit::id(&parts.headers);
         let client = Client::of(&parts);
         let (method, http_version) = (parts.method.clone(), parts.version);
+        if self.optional.goaway.is_some_and(|goaway| goaway.now(http_version)) {
+            connection.end();
+        }
         let mut track = Track::default();
         let mut response = match AssertUnwindSafe(self.filtered(connection, parts, body, &mut track))
             .catch_unwind()
@@ -189,6 +214,15 @@ impl Chain {
         headers
             .entry(header::CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-cache, private"));
+        if self.optional.retry_after.is_some() && http_version != HttpVersion::HTTP_2 && connection.ending().is_cancelled() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(hsts) = &self.optional.hsts {
+            hsts.mark(headers);
+        }
+        if let Some(origin) = track.origin.take() {
+            cors::mark(origin, headers);
+        }
         if method == Method::HEAD && http_version == HttpVersion::HTTP_2 {
             bodiless(&mut response);
         }
@@ -198,18 +232,28 @@ impl Chain {
             deadline,
             long_running,
             seat,
+            awaited,
+            origin: _,
         } = track;
         let tally = Tally {
             series,
             code: response.status().as_u16(),
             started,
             _seat: seat,
+            _awaited: awaited,
             _under_way: under_way,
         };
-        if response.body().size_hint().exact().is_some() {
+        if response.body().size_hint().exact().is_some_and(|size| size <= PIECE as u64) {
             // Whole and in memory: it is done.
             drop(tally);
             return response;
+        }
+        if let Some(deadline) = deadline {
+            if http_version == HttpVersion::HTTP_2 {
+                stream_task::written_by(deadline);
+            } else {
+                connection.write_by(deadline.into_std());
+            }
         }
         let draining = long_running.then(|| self.draining.clone());
         let running = tally.series.as_ref().and_then(|series| series.running());
@@ -237,14 +281,31 @@ impl Chain {
         };
         track.series = Some(self.metrics.series(&info, &parts, || self.endpoint.serves(&info)));
         track.long_running = long_running::is(&info);
+        if let Some(retry_after) = &self.optional.retry_after {
+            match retry_after.enter(&info.path, &parts.headers) {
+                // Who is long-running is told to end by the drain, and not waited for.
+                Ok(awaited) => track.awaited = awaited.filter(|_| !track.long_running),
+                Err(status) => {
+                    connection.end();
+                    return Err(status);
+                }
+            }
+        }
+        if let Some(cors) = &self.optional.cors {
+            track.origin = cors.origin(&parts.headers);
+        }
         if track.long_running {
             return self.decided(connection, info, parts, body, track).await;
         }
-        let deadline = Deadline::now() + deadline::of(&parts.uri, self.request_timeout)?;
+        let (given, late) = deadline::of_request(&info, &parts.uri, self.request_timeout)?;
+        let deadline = Deadline::now() + given;
         track.deadline = Some(deadline);
+        if track.origin.is_some() && parts.method == Method::OPTIONS {
+            return Ok(cors::preflight());
+        }
         match tokio::time::timeout_at(deadline, self.decided(connection, info, parts, body, track)).await {
             Ok(answered) => answered,
-            Err(_elapsed) => Err(Status::gateway_timeout()),
+            Err(_elapsed) => Err(late.status()),
         }
     }
 
@@ -260,17 +321,22 @@ impl Chain {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let identity = match self.authenticator.authenticate(&connection.peer, &mut parts.headers).await {
-            Ok(identity) => identity,
+        let caller = match self.authenticator.authenticate(&connection.peer, &mut parts.headers).await {
+            Ok(caller) => caller,
             Err(unauthenticated) => {
                 tracing::info!(remote = %connection.remote, path = %info.path, reason = %unauthenticated, "unauthenticated");
-                end_after_stranger(connection, parts.version);
+                self.end_after_stranger(connection, parts.version);
                 return Err(unauthenticated.status());
             }
         };
-        if identity.is_in(outrigger_api::identity::UNAUTHENTICATED) {
-            end_after_stranger(connection, parts.version);
+        if caller.name == ANONYMOUS || caller.is_in(UNAUTHENTICATED) {
+            self.end_after_stranger(connection, parts.version);
         }
+        // From here on nobody sees the caller any more, only whom they act as.
+        let identity = match impersonate(&self.authorizer, &caller, &mut parts.headers).await? {
+            Some(impersonated) => impersonated,
+            None => caller,
+        };
         let attributes = Attributes::from(&info);
         if !track.long_running && !identity.is_in(MASTERS) && !self.authorizer.is_open(&attributes) {
             let seats = if in_flight::is_read_only(&info.verb) {
@@ -299,9 +365,24 @@ impl Chain {
             parts,
             body,
             deadline: track.deadline,
+            min_request_timeout: self.min_request_timeout,
             draining: self.draining.clone(),
         };
         Ok(self.endpoint.answer(call).await)
+    }
+
+    /// HTTP/2 lets a client open and reset streams by the thousand; who is nobody gets one answer per connection
+    /// (CVE-2023-44487, upstream's gate `UnauthenticatedHTTP2DOSMitigation`). As upstream, this also sends the front proxy to
+    /// another connection if it speaks for nobody; but it carries other users too, so it is never cut off.
+    fn end_after_stranger(&self, connection: &Connection, version: HttpVersion) {
+        if version != HttpVersion::HTTP_2 {
+            return;
+        }
+        if self.authenticator.is_front_proxy(&connection.peer) {
+            connection.end();
+        } else {
+            connection.end_after_stranger();
+        }
     }
 
     /// The paths that are the server's own.
@@ -344,14 +425,6 @@ impl Drop for Tally {
         if let Some(series) = &self.series {
             series.record(self.code, self.started.elapsed());
         }
-    }
-}
-
-/// HTTP/2 lets a client open and reset streams by the thousand; who is nobody gets one answer per connection
-/// (CVE-2023-44487, upstream's gate `UnauthenticatedHTTP2DOSMitigation`).
-fn end_after_stranger(connection: &Connection, version: HttpVersion) {
-    if version == HttpVersion::HTTP_2 {
-        connection.end();
     }
 }
 

@@ -16,11 +16,19 @@ pub struct Connection {
     /// Where the client is. Behind a Service this is a node.
     pub remote: SocketAddr,
     ending: CancellationToken,
+    cut: CancellationToken,
+    strangers: AtomicUsize,
+    /// When the answer that is being written must be, in milliseconds since `opened`; 0 for no such answer.
+    written_by: AtomicU64,
     under_way: AtomicUsize,
     begun: AtomicU64,
     opened: Instant,
     last_active: AtomicU64,
 }
+
+/// Who is nobody may ask this often on one HTTP/2 connection: GOAWAY takes a while to arrive, and a client may have sent several
+/// requests at once. Beyond that it is not listening.
+const STRANGERS: usize = 100;
 
 /// One request under way; dropping it (after the last byte of its answer) ends it.
 #[derive(Debug)]
@@ -37,6 +45,9 @@ impl Connection {
             peer,
             remote,
             ending,
+            cut: CancellationToken::new(),
+            strangers: AtomicUsize::new(0),
+            written_by: zero(),
             under_way: AtomicUsize::new(0),
             begun: zero(),
             opened: Instant::now(),
@@ -47,6 +58,32 @@ impl Connection {
     /// Takes no further requests: GOAWAY on HTTP/2, `Connection: close` on HTTP/1.1.
     pub fn end(&self) {
         self.ending.cancel();
+    }
+
+    /// As [`Connection::end`], because its caller is nobody; who goes on asking all the same is cut off.
+    pub(crate) fn end_after_stranger(&self) {
+        self.end();
+        if self.strangers.fetch_add(1, Ordering::Relaxed) >= STRANGERS {
+            self.cut.cancel();
+        }
+    }
+
+    /// Cancelled when the connection shall be dropped as it is.
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        &self.cut
+    }
+
+    /// The answer under way must be written by then. One connection, one such answer: for HTTP/1.1.
+    pub(crate) fn write_by(&self, deadline: Instant) {
+        let at = deadline.saturating_duration_since(self.opened).as_millis();
+        self.written_by
+            .store(u64::try_from(at).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether an answer is not written although it should be.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let by = self.written_by.load(Ordering::Relaxed);
+        by > 0 && self.opened.elapsed() > Duration::from_millis(by)
     }
 
     /// Cancelled when the connection shall end.
@@ -83,6 +120,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last_active.store(now, Ordering::Relaxed);
+        self.0.written_by.store(0, Ordering::Relaxed);
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }

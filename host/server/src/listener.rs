@@ -1,8 +1,9 @@
 //! The accept loop, the connections, and how they end.
 //!
 //! The loop only accepts: handshakes happen in the connection's own task, so that one slow client delays nobody. Everything has
-//! a bound: connections in number, handshakes and headers in time, headers in size, streams per connection, idleness. One
-//! aggregator connection carries all users of a cluster, hence many streams and room in the windows.
+//! a bound: connections in number, handshakes and headers in time, headers in size, streams per connection, idleness, the time
+//! that an answer may take to be read. One aggregator connection carries all users of a cluster, hence many streams and room in
+//! the windows.
 //!
 //! Draining ([`Server::run`]'s second half) loses nothing: `/readyz` turns red, connections still in the backlog are taken in,
 //! watches end, requests under way are answered, clients are told to go elsewhere (GOAWAY, `Connection: close`), and only what
@@ -16,13 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use outrigger_auth::Peer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::stream_task::Streams;
 use crate::tls::Tls;
 
 /// 1 MiB of headers (`http.DefaultMaxHeaderBytes`).
@@ -38,10 +39,19 @@ const MAX_HEADER_BYTES: u32 = 1 << 20;
 const MAX_HEADERS: usize = 2_000;
 /// 99 % of resources are smaller (upstream's `resourceBody99Percentile`).
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// The least that HTTP/2 allows. h2 bounds CONTINUATION frames by how many of this size a head of [`MAX_HEADER_BYTES`] needs; with
+/// upstream's 256 KiB it would break off with a client that sends a long head (a user in thousands of groups) in small frames.
+const FRAME: u32 = 16 * 1024;
 /// Many streams' worth, and yet a bound on what one connection can make us hold.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// How long a connection that was open before the drain began may take to bring its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// How often a connection is looked at, if it may not be idle for less.
+const LOOK: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted (Go takes the system's `somaxconn`, which is this on today's Linux).
+const BACKLOG: u32 = 4096;
+/// Go's `http2.defaultMaxStreams`, which `--http2-max-streams-per-connection=0` means.
+pub const GO_MAX_STREAMS: u32 = 250;
 
 /// What an operator may set. Defaults are upstream's where it has one.
 #[derive(Debug, Clone)]
@@ -58,6 +68,8 @@ pub struct ServerOptions {
     pub max_streams: u32,
     /// How often a connection is asked whether it still lives, and how long it may take to answer.
     pub ping: (Duration, Duration),
+    /// `--permit-port-sharing`: several processes may listen on one port (SO_REUSEPORT).
+    pub share_port: bool,
     /// `--shutdown-delay-duration`: how long to serve on, with `/readyz` red, before the port is closed.
     pub shutdown_delay: Duration,
     /// How long requests under way may take once the port is closed.
@@ -91,10 +103,6 @@ struct Shared {
     cut: CancellationToken,
 }
 
-/// Streams of HTTP/2 connections run in tasks; the tracker waits for them.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
 // === impl ServerOptions ===
 
 impl Default for ServerOptions {
@@ -107,6 +115,7 @@ impl Default for ServerOptions {
             idle: seconds(90),
             max_streams: 1000,
             ping: (seconds(30), seconds(15)),
+            share_port: false,
             shutdown_delay: Duration::ZERO,
             drain: seconds(60),
         }
@@ -120,8 +129,9 @@ impl Server {
     ///
     /// # Errors
     /// The system's, if the address cannot be had.
+    #[expect(clippy::unused_async, reason = "the listener must be made on a runtime, and this says so")]
     pub async fn bind(address: SocketAddr, tls: Tls, chain: Arc<Chain>, options: ServerOptions) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        let listener = bind(address, options.share_port)?;
         let address = listener.local_addr()?;
         tracing::info!(%address, "serving");
         let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -162,6 +172,18 @@ impl Server {
                 tokio::select! {
                     biased;
                     () = &mut stop => break,
+                    accepted = shared.accept(&listener) => shared.spawn(accepted),
+                }
+            }
+        }
+        if let Some(retry_after) = shared.chain.retry_after() {
+            tracing::info!(%address, "newcomers are told to come back");
+            retry_after.close();
+            let mut emptied = pin!(timeout(shared.options.drain, retry_after.emptied()));
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut emptied => break,
                     accepted = shared.accept(&listener) => shared.spawn(accepted),
                 }
             }
@@ -263,19 +285,25 @@ impl Shared {
     }
 
     /// Drives a connection: on its own until it ends, is idle for too long, or shall end; then until what is under way is done.
+    /// Returning drops it: a client that does not read what is left for it, or goes on although it was sent away, is cut off.
     async fn until_done<C: GracefulConnection>(&self, connection: &Connection, driven: C) -> Result<(), C::Error> {
         let mut driven = pin!(driven);
-        let mut idle = pin!(tokio::time::sleep(self.options.idle));
+        let most = self.options.idle.min(LOOK);
+        let mut look = pin!(tokio::time::sleep(most));
+        let look_again = |rest: Duration| tokio::time::Instant::now() + rest.min(most);
         loop {
             tokio::select! {
                 ended = &mut driven => return ended,
                 () = connection.ending().cancelled() => break,
-                () = &mut idle => {
+                () = &mut look => {
+                    if connection.is_overdue() {
+                        return Ok(());
+                    }
                     let rest = self.options.idle.saturating_sub(connection.idle_for());
                     if rest.is_zero() {
                         break;
                     }
-                    idle.as_mut().reset(tokio::time::Instant::now() + rest);
+                    look.as_mut().reset(look_again(rest));
                 }
             }
         }
@@ -292,7 +320,22 @@ impl Shared {
             }
         }
         driven.as_mut().graceful_shutdown();
-        driven.await
+        let ending = tokio::time::Instant::now();
+        look.as_mut().reset(look_again(most));
+        loop {
+            tokio::select! {
+                ended = &mut driven => return ended,
+                () = connection.cut().cancelled() => return Ok(()),
+                () = &mut look => {
+                    // Nothing is under way, yet it does not end: its last answers are not read.
+                    let unread = connection.idle_for().min(ending.elapsed());
+                    if connection.is_overdue() || unread >= self.options.idle {
+                        return Ok(());
+                    }
+                    look.as_mut().reset(look_again(most));
+                }
+            }
+        }
     }
 
     fn http1(&self) -> http1::Builder {
@@ -306,25 +349,33 @@ impl Shared {
         builder
     }
 
-    fn http2(&self) -> http2::Builder<Tracked> {
-        let mut builder = http2::Builder::new(Tracked(self.tasks.clone()));
+    fn http2(&self) -> http2::Builder<Streams> {
+        let mut builder = http2::Builder::new(Streams(self.tasks.clone()));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.options.max_streams)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(STREAM_WINDOW)
+            .max_frame_size(FRAME)
             .keep_alive_interval(self.options.ping.0)
             .keep_alive_timeout(self.options.ping.1);
         builder
     }
 }
 
-// === impl Tracked ===
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tracked {
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
+/// Binds as Go does: an address may be taken again at once, though connections of its last owner still linger
+/// (SO_REUSEADDR, `--permit-address-sharing`).
+fn bind(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    if share_port {
+        socket.set_reuseport(true)?;
     }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

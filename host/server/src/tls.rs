@@ -8,29 +8,27 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use outrigger_auth::SharedTrust;
 use outrigger_auth::handshake::Possession;
-use rustls::crypto::CryptoProvider;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Certificates;
+use crate::suites::Suites;
 
-/// `--tls-min-version`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MinVersion {
-    /// `VersionTLS12`.
-    #[default]
-    Tls12,
-    /// `VersionTLS13`.
-    Tls13,
+/// What an operator may choose.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// Versions, cipher suites, curves.
+    pub suites: Suites,
+    /// `--disable-http2-serving`.
+    pub http1_only: bool,
 }
 
 /// Makes handshakes.
 #[derive(Debug)]
 pub struct Tls {
-    provider: Arc<CryptoProvider>,
+    options: TlsOptions,
     certificates: Arc<Certificates>,
     trust: SharedTrust,
-    versions: &'static [&'static SupportedProtocolVersion],
     current: ArcSwapOption<(u64, Arc<ServerConfig>)>,
 }
 
@@ -39,19 +37,11 @@ pub struct Tls {
 impl Tls {
     /// With these certificates, under a trust that may be swapped (the authenticator's).
     #[must_use]
-    pub fn new(certificates: Arc<Certificates>, trust: SharedTrust, min_version: MinVersion) -> Self {
-        static FROM_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
-        static FROM_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-        let versions = match min_version {
-            MinVersion::Tls12 => FROM_12,
-            MinVersion::Tls13 => FROM_13,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    pub fn new(certificates: Arc<Certificates>, trust: SharedTrust, options: TlsOptions) -> Self {
         Self {
-            provider,
+            options,
             certificates,
             trust,
-            versions,
             current: ArcSwapOption::empty(),
         }
     }
@@ -68,11 +58,16 @@ impl Tls {
             return Ok(TlsAcceptor::from(Arc::clone(&current.1)));
         }
         let generation = trust.generation();
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(self.versions)?
-            .with_client_cert_verifier(Arc::new(Possession::new(Arc::clone(&self.provider), trust)))
+        let Suites { provider, versions } = &self.options.suites;
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+            .with_protocol_versions(versions)?
+            .with_client_cert_verifier(Arc::new(Possession::new(Arc::clone(provider), trust)))
             .with_cert_resolver(Arc::clone(&self.certificates) as Arc<dyn rustls::server::ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = if self.options.http1_only {
+            vec![b"http/1.1".to_vec()]
+        } else {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        };
         let config = Arc::new(config);
         self.current.store(Some(Arc::new((generation, Arc::clone(&config)))));
         Ok(TlsAcceptor::from(config))

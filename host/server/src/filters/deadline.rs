@@ -2,19 +2,65 @@
 //!
 //! `?timeout=` is a Go duration. Nothing, zero, or more than the server's own limit means that limit. Long-running requests
 //! have none: there `timeout` is the handler's business.
+//!
+//! Writes of one object end after 34 s at the latest (apiserver `endpoints/handlers/rest.go` `requestTimeoutUpperBound`), whatever
+//! the server's limit is. Lists and `deletecollection`, which may have much to do, have the server's limit alone.
 
 use std::time::Duration;
 
 use http::Uri;
 use outrigger_api::query::Query;
 use outrigger_api::quote::Quoted;
+use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 
-/// What a request is given.
+/// The most that a write of one object may take.
+const WRITE: Duration = Duration::from_secs(34);
+
+/// What a request is given, and what it is told when that is over.
 ///
 /// # Errors
 /// 400 for a timeout that is no duration.
-pub fn of(uri: &Uri, limit: Duration) -> Result<Duration, Status> {
+pub fn of_request(info: &RequestInfo, uri: &Uri, limit: Duration) -> Result<(Duration, Late), Status> {
+    let given = of(uri, limit)?;
+    let writes = info.is_resource_request && matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete");
+    Ok(if writes && given > WRITE {
+        (WRITE, Late::Write)
+    } else {
+        (given, Late::Request)
+    })
+}
+
+/// Which limit was passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// The request's own or the server's.
+    Request,
+    /// That of writes.
+    Write,
+}
+
+// === impl Late ===
+
+impl Late {
+    /// In the words of the filter, or of the handler that has the shorter limit.
+    #[must_use]
+    pub fn status(self) -> Status {
+        match self {
+            Self::Request => Status::gateway_timeout(),
+            Self::Write => Status::timeout(
+                "request did not complete within requested timeout - context deadline exceeded",
+                0,
+            ),
+        }
+    }
+}
+
+/// What the request and the server say.
+///
+/// # Errors
+/// 400 for a timeout that is no duration.
+fn of(uri: &Uri, limit: Duration) -> Result<Duration, Status> {
     // Most requests say nothing; they should not pay for a parsed query.
     let Some(query) = uri.query().filter(|q| q.contains("timeout")) else {
         return Ok(limit);
@@ -141,5 +187,33 @@ mod tests {
                 format!("invalid timeout specified in the request URL - {want}")
             );
         }
+    }
+
+    #[test]
+    fn writes_of_one_object_end_earlier() {
+        let seconds = Duration::from_secs;
+        let minute = (seconds(60), Late::Request);
+        let capped = (seconds(34), Late::Write);
+        for (method, path, want) in [
+            ("POST", "/apis/g/v1/namespaces/n/things", capped),
+            ("PUT", "/apis/g/v1/things/a", capped),
+            ("PATCH", "/apis/g/v1/things/a/status", capped),
+            ("DELETE", "/apis/g/v1/things/a", capped),
+            ("DELETE", "/apis/g/v1/things", minute),
+            ("GET", "/apis/g/v1/things/a", minute),
+            ("GET", "/apis/g/v1/things", minute),
+            ("POST", "/somewhere", minute),
+            ("PUT", "/apis/g/v1/things/a?timeout=40s", capped),
+            ("PUT", "/apis/g/v1/things/a?timeout=34s", (seconds(34), Late::Request)),
+            ("PUT", "/apis/g/v1/things/a?timeout=5s", (seconds(5), Late::Request)),
+        ] {
+            let (method, uri) = (method.parse().unwrap(), path.parse().unwrap());
+            let info = RequestInfo::parse(&method, &uri).unwrap();
+            assert_eq!(of_request(&info, &uri, LIMIT).unwrap(), want, "{method} {path}");
+        }
+        assert_eq!(
+            Late::Write.status().message,
+            "Timeout: request did not complete within requested timeout - context deadline exceeded"
+        );
     }
 }

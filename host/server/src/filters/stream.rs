@@ -1,6 +1,7 @@
 //! An answer that is still being written: it holds its seat, obeys its deadline, and ends when the server drains.
 //!
-//! Answers that are whole in memory never come here; they are over when they are handed to the connection.
+//! Small answers that are whole in memory never come here; they are over when they are handed to the connection. Large ones are
+//! handed over in pieces: what a slow client has not taken yet stays ours to give up, with the seat that it holds.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,9 +15,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::call::Body;
 
+/// An answer up to this is handed over at once; a larger one in pieces of this size.
+pub const PIECE: usize = 64 * 1024;
+
 /// A body with everything that lasts as long as it does.
 pub struct Held {
     inner: Body,
+    rest: Bytes,
     deadline: Option<Pin<Box<Sleep>>>,
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _held: Box<dyn Any + Send>,
@@ -39,6 +44,7 @@ impl Held {
     pub fn wrap(inner: Body, deadline: Option<Instant>, draining: Option<CancellationToken>, held: impl Send + 'static) -> Body {
         Body::new(Self {
             inner,
+            rest: Bytes::new(),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
             draining: draining.map(|token| Box::pin(token.cancelled_owned())),
             _held: Box::new(held),
@@ -52,9 +58,29 @@ impl http_body::Body for Held {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
+        if this.deadline.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
+            this.deadline = None;
+            this.inner = Body::empty();
+            this.rest = Bytes::new();
+            return Poll::Ready(Some(Err(axum::Error::new(Broken::Deadline))));
+        }
+        if !this.rest.is_empty() {
+            let piece = this.rest.split_to(PIECE.min(this.rest.len()));
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
         match polled {
-            Ok(Poll::Ready(frame)) => return Poll::Ready(frame),
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                let frame = match frame.into_data() {
+                    Ok(mut data) => {
+                        this.rest = data.split_off(PIECE.min(data.len()));
+                        Frame::data(data)
+                    }
+                    Err(trailers) => trailers,
+                };
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Ok(Poll::Ready(ended)) => return Poll::Ready(ended),
             Ok(Poll::Pending) => {}
             Err(_panic) => {
                 tracing::error!("a response body panicked");
@@ -67,19 +93,55 @@ impl http_body::Body for Held {
             this.inner = Body::empty();
             return Poll::Ready(None);
         }
-        if this.deadline.as_mut().is_some_and(|d| d.as_mut().poll(cx).is_ready()) {
-            this.deadline = None;
-            this.inner = Body::empty();
-            return Poll::Ready(Some(Err(axum::Error::new(Broken::Deadline))));
-        }
         Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (rest, mut hint) = (self.rest.len() as u64, self.inner.size_hint());
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn large_answers_go_out_in_pieces_and_say_how_long_they_are() {
+        for (size, pieces) in [(0, 0), (1, 1), (PIECE, 1), (PIECE + 1, 2), (3 * PIECE, 3)] {
+            let mut held = Held::wrap(Body::from(vec![b'x'; size]), None, None, ());
+            assert_eq!(held.size_hint().exact(), Some(size as u64), "{size}");
+            let (mut seen, mut count) = (0, 0);
+            while let Some(frame) = held.frame().await {
+                let data = frame.unwrap().into_data().unwrap();
+                seen += data.len();
+                count += 1;
+                assert!(data.len() <= PIECE);
+                assert_eq!(held.size_hint().exact(), Some((size - seen) as u64), "{size}");
+            }
+            assert_eq!((seen, count), (size, pieces), "{size}");
+            assert!(held.is_end_stream());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_in_time_is_given_up() {
+        let seat = tokio::sync::oneshot::channel::<()>();
+        let deadline = Instant::now() + std::time::Duration::from_secs(1);
+        let mut held = Held::wrap(Body::from(vec![b'x'; 3 * PIECE]), Some(deadline), None, seat.0);
+        assert!(held.frame().await.unwrap().is_ok());
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert!(held.frame().await.unwrap().is_err());
     }
 }

@@ -152,3 +152,67 @@ async fn a_user_may_be_in_many_groups() {
         assert!(answer.text().contains("team-499"));
     }
 }
+
+#[tokio::test]
+async fn one_connection_carries_a_thousand_requests_at_once() {
+    let limits = Limits {
+        max_reading: 0,
+        ..Limits::default()
+    };
+    let world = World::with(Setup {
+        limits,
+        ..Setup::default()
+    })
+    .await;
+    let aggregator = world.connect(Protocol::H2, world.aggregator()).await;
+    let asking: Vec<_> = (0..1000)
+        .map(|n| {
+            let mut aggregator = aggregator.again();
+            tokio::spawn(async move {
+                let user = format!("user-{n}");
+                aggregator.get(&thing("wait"), &[("x-remote-user", &user)]).await.code
+            })
+        })
+        .collect();
+    world.until_waiting(1000).await;
+    world.endpoint.gate.add_permits(1000);
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_equal_requests_are_one_review() {
+    let limits = Limits {
+        max_reading: 0,
+        ..Limits::default()
+    };
+    let world = World::with(Setup {
+        limits,
+        ..Setup::default()
+    })
+    .await;
+    let connections = [
+        world.connect(Protocol::H2, world.aggregator()).await,
+        world.connect(Protocol::H2, world.aggregator()).await,
+    ];
+    let asking: Vec<_> = (0..1000)
+        .map(|n| {
+            let mut aggregator = connections[n % 2].again();
+            tokio::spawn(async move { aggregator.get(&thing("a"), &[("x-remote-user", "patient")]).await.code })
+        })
+        .collect();
+    while world
+        .metric("apiserver_current_inflight_requests{request_kind=\"readOnly\"}")
+        .await
+        < 1000
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.cluster.gate.add_permits(1);
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+    assert_eq!(world.cluster.asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(world.metric("authorization_attempts_total{result=\"allowed\"}").await >= 1000);
+}

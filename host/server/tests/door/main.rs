@@ -9,7 +9,13 @@
 )]
 
 mod ending;
+mod frames;
+mod hot_path;
 mod identity;
 mod limits;
+mod optional;
 mod refusals;
+mod slow;
+mod strangers;
+mod tls;
 mod world;

@@ -23,8 +23,8 @@ use outrigger_auth::{
 };
 use outrigger_server::authority::PemPair;
 use outrigger_server::{
-    Authority, Body, Call, Certificates, Chain, ChainParts, Client, Drained, Endpoint, Health, Limits, Metrics, MinVersion,
-    Server, ServerOptions, Source, Tls, read,
+    Authority, Body, Call, Certificates, Chain, ChainParts, Client, Drained, Endpoint, Health, Limits, Metrics, Named, Optional,
+    Server, ServerOptions, Source, Tls, TlsOptions, read,
 };
 use prometheus_client::registry::Registry;
 use rustls::pki_types::pem::PemObject;
@@ -32,6 +32,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) clients: Authority,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) endpoint: Arc<Obedient>,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) done: JoinHandle<Drained>,
     serving_ca: String,
@@ -51,6 +53,10 @@ pub(crate) struct World {
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) options: ServerOptions,
+    pub(crate) optional: Optional,
+    pub(crate) tls: TlsOptions,
+    pub(crate) named: Vec<Named>,
+    pub(crate) address: Option<SocketAddr>,
     pub(crate) files: Option<(PathBuf, PathBuf)>,
     /// Whom clients trust, if the certificate comes from files.
     pub(crate) serving_ca: Option<String>,
@@ -82,7 +88,11 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-struct Cluster;
+/// Answers reviews; those about `patient` wait for a permit.
+pub(crate) struct Cluster {
+    pub(crate) asked: AtomicUsize,
+    pub(crate) gate: Semaphore,
+}
 
 // === impl World ===
 
@@ -108,7 +118,7 @@ impl World {
                 names: vec!["localhost".into(), "127.0.0.1".into()],
             },
         };
-        let certificates = Certificates::open(source).await.unwrap();
+        let certificates = Certificates::open_with(source, setup.named).await.unwrap();
         let serving_ca = setup.serving_ca.or_else(|| certificates.ca_pem()).unwrap();
         let endpoint = Arc::new(Obedient {
             ready: AtomicBool::new(true),
@@ -116,22 +126,30 @@ impl World {
             gate: Semaphore::new(0),
         });
         let shutdown = CancellationToken::new();
+        let cluster = Arc::new(Cluster {
+            asked: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        });
+        let authorizer = Authorizer::delegated(Arc::clone(&cluster) as Arc<dyn AccessReviewer>, &Options::default());
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
+        let measured = outrigger_auth::Metrics::register(&mut registry);
         let chain = Chain::new(ChainParts {
-            authenticator: Authenticator::new(Arc::clone(&trust), None, true),
-            authorizer: Authorizer::delegated(Arc::new(Cluster), &Options::default()).unwrap(),
+            authenticator: Authenticator::new(Arc::clone(&trust), None, true).measured(Arc::clone(&measured)),
+            authorizer: authorizer.unwrap().measured(measured),
             health: Health::new(shutdown.clone()),
             metrics,
             registry: Arc::new(registry),
             version: VersionInfo::of("0.1.0", "", ""),
             endpoint: Arc::clone(&endpoint) as Arc<dyn Endpoint>,
             limits: setup.limits,
+            optional: setup.optional,
             draining: CancellationToken::new(),
         });
-        let tls = Tls::new(Arc::clone(&certificates), trust, MinVersion::Tls12);
+        let tls = Tls::new(Arc::clone(&certificates), trust, setup.tls);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(any, tls, Arc::new(chain), setup.options).await.unwrap();
+        let address = setup.address.unwrap_or(any);
+        let server = Server::bind(address, tls, Arc::new(chain), setup.options).await.unwrap();
         let address = server.address();
         let done = tokio::spawn(server.run(shutdown.clone()));
         Self {
@@ -140,6 +158,7 @@ impl World {
             clients,
             certificates,
             endpoint,
+            cluster,
             shutdown,
             done,
             serving_ca,
@@ -166,28 +185,8 @@ impl World {
         protocol: Protocol,
         client: Option<PemPair>,
     ) -> Result<(Connected, CertificateDer<'static>), Box<dyn Error>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.serving_ca.as_bytes())?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        // rustls sends this certificate whatever CAs the server hints at, so a stranger's really arrives.
-        let mut config = match client {
-            Some(pair) => builder.with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes())?],
-                PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?,
-            )?,
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![if protocol == Protocol::H2 {
-            b"h2".to_vec()
-        } else {
-            b"http/1.1".to_vec()
-        }];
-        let stream = TcpStream::connect(self.address).await?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(ServerName::try_from("localhost")?, stream).await?;
+        let config = self.config(protocol, client, rustls::DEFAULT_VERSIONS);
+        let stream = self.dial(config, "localhost").await?;
         let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
         let io = TokioIo::new(stream);
         let connected = match protocol {
@@ -203,6 +202,73 @@ impl World {
             }
         };
         Ok((connected, leaf))
+    }
+
+    /// How a client greets. rustls sends this certificate whatever CAs the server hints at, so a stranger's really arrives.
+    pub(crate) fn config(
+        &self,
+        protocol: Protocol,
+        client: Option<PemPair>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.serving_ca.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match client {
+            Some(pair) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![if protocol == Protocol::H2 {
+            b"h2".to_vec()
+        } else {
+            b"http/1.1".to_vec()
+        }];
+        config
+    }
+
+    /// A connection with nothing on it yet.
+    pub(crate) async fn dial(&self, config: rustls::ClientConfig, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector
+            .connect(ServerName::try_from(name.to_owned()).unwrap(), stream)
+            .await
+    }
+
+    /// As [`World::dial`], for a client that writes its own bytes.
+    pub(crate) async fn raw(&self, protocol: Protocol, client: Option<PemPair>) -> TlsStream<TcpStream> {
+        let config = self.config(protocol, client, rustls::DEFAULT_VERSIONS);
+        self.dial(config, "localhost").await.unwrap()
+    }
+
+    /// Waits until a caller who competes for the same seats gets one.
+    pub(crate) async fn until_there_is_a_seat(&self) {
+        let mut bob = self.connect(Protocol::H2, self.client("bob", None)).await;
+        while bob.get(&thing("a"), &[]).await.code != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// A sample of `/metrics`; 0 if there is none.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let mut root = self.connect(Protocol::H1, self.client("root", Some("system:masters"))).await;
+        let text = root.get("/metrics", &[]).await;
+        let line = text
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 
     /// Waits until so many requests stand before the gate.
@@ -226,6 +292,14 @@ impl Connected {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
+        }
+    }
+
+    /// The same connection for another task; HTTP/2 alone can do it.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::H2(sender) => Self::H2(sender.clone()),
+            Self::H1(_) => panic!("HTTP/1.1 carries one request at a time"),
         }
     }
 
@@ -293,6 +367,10 @@ impl Answer {
 #[async_trait]
 impl AccessReviewer for Cluster {
     async fn review(&self, identity: &Identity, _: &Attributes<'_>) -> Result<Decision, Box<dyn Error + Send + Sync>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if identity.name == "patient" {
+            let _permit = self.gate.acquire().await;
+        }
         match identity.name.as_str() {
             "system:anonymous" | "denied" => Ok(Decision::Denied("".into())),
             "lost" => Err("no route to host".into()),
@@ -332,6 +410,7 @@ impl Endpoint for Obedient {
                 let _permit = self.gate.acquire().await;
                 Response::new(Body::from("waited"))
             }
+            "large" => Response::new(Body::from(vec![b'x'; 16 << 20])),
             "never-ends" => Response::new(Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())),
             "read" => match read(call.body).await {
                 Ok(body) => Response::new(Body::from(body.len().to_string())),
@@ -348,8 +427,13 @@ impl Endpoint for Obedient {
                     .headers
                     .keys()
                     .map(http::HeaderName::as_str)
-                    .filter(|name| name.starts_with("x-remote") || *name == "authorization")
+                    .filter(|name| {
+                        ["x-remote", "impersonate", "authorization", "sec-websocket"]
+                            .iter()
+                            .any(|claim| name.starts_with(claim))
+                    })
                     .collect();
+                assert_eq!(call.min_request_timeout, Limits::default().min_request_timeout);
                 let Identity { name, groups, .. } = &*call.identity;
                 Response::new(Body::from(format!("{name} {} {}", groups.join(","), claims.join(","))))
             }

@@ -1,0 +1,123 @@
+//! Flags of k8s.io/apiserver that this host does not have, each with the sentence that says why and what to do instead.
+//!
+//! A flag that is silently ignored is a promise that nobody keeps. These end the start, with more than "unexpected argument".
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// Flag and sentence; `docs/flags.md` has the same list.
+const REFUSED: [(&str, &str); 20] = [
+    (
+        "advertise-address",
+        "the APIService names the Service that leads here; there is nothing to advertise",
+    ),
+    ("external-hostname", "no URL with a host name is ever made here"),
+    (
+        "livez-grace-period",
+        "/livez does not wait for anything that starts; leave the flag out",
+    ),
+    (
+        "storage-initialization-timeout",
+        "there is no storage that starts slowly; leave the flag out",
+    ),
+    (
+        "shutdown-watch-termination-grace-period",
+        "watches end properly as soon as the drain begins; leave the flag out",
+    ),
+    ("debug-socket-path", "there is no pprof here"),
+    ("feature-gates", "there are no feature gates here"),
+    ("emulated-version", "one version of the API is served, that of this binary"),
+    (
+        "emulation-forward-compatible",
+        "one version of the API is served, that of this binary",
+    ),
+    (
+        "runtime-config-emulation-forward-compatible",
+        "one version of the API is served, that of this binary",
+    ),
+    ("runtime-config", "what is served is what the plugins in --plugins declare"),
+    ("etcd-servers", "this host keeps no objects in etcd"),
+    ("etcd-prefix", "this host keeps no objects in etcd"),
+    ("etcd-cafile", "this host keeps no objects in etcd"),
+    ("etcd-certfile", "this host keeps no objects in etcd"),
+    ("etcd-keyfile", "this host keeps no objects in etcd"),
+    (
+        "enable-admission-plugins",
+        "there is no admission here beside what plugins do",
+    ),
+    (
+        "disable-admission-plugins",
+        "there is no admission here beside what plugins do",
+    ),
+    (
+        "admission-control-config-file",
+        "there is no admission here beside what plugins do",
+    ),
+    (
+        "egress-selector-config-file",
+        "kube-apiserver is reached directly; no konnectivity is needed or spoken",
+    ),
+];
+
+/// The sentence for a command line that clap refused because of one of these flags.
+pub(crate) fn sentence(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let name = argument.trim_start_matches('-').split('=').next().unwrap_or_default();
+    let (flag, why) = REFUSED.iter().find(|(flag, _)| *flag == name)?;
+    Some(format!("--{flag} is not supported: {why} (see docs/flags.md)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+    use crate::flags::Cli;
+
+    #[test]
+    fn upstreams_other_flags_are_refused_with_a_sentence() {
+        for (flag, why) in REFUSED {
+            for given in [format!("--{flag}=x"), format!("--{flag}")] {
+                let error = Cli::try_parse_from(["outrigger", "serve", "--plugins=/p", &given]).unwrap_err();
+                assert!(sentence(&error).unwrap().contains(why), "{given}");
+            }
+        }
+        let typo = Cli::try_parse_from(["outrigger", "serve", "--plugins=/p", "--secure-prot=1"]).unwrap_err();
+        assert_eq!(sentence(&typo), None);
+    }
+
+    /// The page is complete: it names every flag that there is, and every one that is refused.
+    #[test]
+    fn the_page_of_flags_names_all_of_them() {
+        let page = include_str!("../../../docs/flags.md");
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let global = command.get_arguments().filter(|argument| argument.is_global_set());
+        let flags = serve
+            .get_arguments()
+            .chain(global)
+            .filter_map(|argument| argument.get_long())
+            .filter(|flag| !matches!(*flag, "help" | "version"));
+        for flag in flags.chain(REFUSED.map(|(flag, _)| flag)) {
+            assert!(
+                page.contains(&format!("| `--{flag}` |")),
+                "docs/flags.md has no row for --{flag}"
+            );
+        }
+        for row in page.lines().filter_map(|line| line.strip_prefix("| `--")) {
+            let flag = row.split('`').next().unwrap();
+            let known = serve
+                .get_arguments()
+                .chain(command.get_arguments())
+                .any(|a| a.get_long() == Some(flag));
+            assert!(
+                known || REFUSED.iter().any(|(refused, _)| *refused == flag),
+                "--{flag} is no flag"
+            );
+        }
+    }
+}
