@@ -1,10 +1,13 @@
 //! Who may not, gets nothing: through the aggregator or past it.
 
 use anyhow::{Result, ensure};
-use outrigger_e2e::http::Answer;
+use bytes::Bytes;
+use http::Method;
+use outrigger_e2e::http::{Answer, Client, runtime};
+use outrigger_e2e::outrigger::Outrigger;
 use outrigger_e2e::promise;
 
-use crate::house::house;
+use crate::house::{house, options};
 
 const NODES: &str = "/apis/metrics.k8s.io/v1/nodes";
 
@@ -146,6 +149,111 @@ fn probes_are_open_and_own_metrics_are_not() {
             .ok()?
             .text();
         ensure!(metrics.contains("metrics_server_kubelet_request_total"), "{metrics}");
+        Ok(())
+    })
+}
+
+/// A sample of a server's own metrics; 0 if there is none.
+fn sample(root: &Client, series: &str) -> Result<u64> {
+    let text = root.get("/metrics")?.ok()?.text();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    Ok(value.map_or(Ok(0), str::parse)?)
+}
+
+#[test]
+fn a_thousand_equal_requests_ask_kube_apiserver_once() {
+    promise(|| {
+        let house = house()?;
+        // One of its own, without an APIService: nobody else's requests are counted.
+        let mut options = options("quiet", [127, 96, 0, 31]);
+        // A thousand at once are more than there are seats.
+        options.arguments.push("--max-requests-inflight=0".into());
+        let quiet = Outrigger::start(&house.control_plane, &house.kubeconfig, &options)?;
+        quiet.ready()?;
+        let root = quiet.client(Some(house.control_plane.admin()))?;
+        let reviews = r#"apiserver_delegated_authz_request_total{code="201"}"#;
+        for (user, allowed) in [("bursty", true), ("bursty-stranger", false)] {
+            if allowed {
+                house.kubectl.run(&format!(
+                    "create clusterrolebinding {user} --clusterrole=system:aggregated-metrics-reader --user={user}"
+                ))?;
+            }
+            let client = quiet.client(Some(&house.control_plane.ca().user(user, None)?))?;
+            let before = sample(&root, reviews)?;
+            let answers = runtime().block_on(async {
+                let asking: Vec<_> = (0..1000)
+                    .map(|_| {
+                        let client = client.clone();
+                        tokio::spawn(async move { client.send(Method::GET, NODES, &[], Bytes::new()).await })
+                    })
+                    .collect();
+                let mut answers = Vec::with_capacity(asking.len());
+                for answer in asking {
+                    answers.push(answer.await??.status.as_u16());
+                }
+                anyhow::Ok(answers)
+            })?;
+            let want = if allowed { 200 } else { 403 };
+            ensure!(answers.iter().all(|code| *code == want), "{user}: {answers:?}");
+            let asked = sample(&root, reviews)? - before;
+            ensure!(asked == 1, "{user}: {asked} reviews for a thousand requests");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn who_may_impersonate_is_who_they_say() {
+    promise(|| {
+        let house = house()?;
+        house
+            .kubectl
+            .run("create clusterrole helper-as-reader --verb=impersonate --resource=users --resource-name=helped")?;
+        house
+            .kubectl
+            .run("create clusterrolebinding helper-as-reader --clusterrole=helper-as-reader --user=helper")?;
+        house
+            .kubectl
+            .run("create clusterrolebinding helped --clusterrole=system:aggregated-metrics-reader --user=helped")?;
+        let helper = house
+            .outrigger
+            .client(Some(&house.control_plane.ca().user("helper", None)?))?;
+        forbidden(&helper.get(NODES)?, "helper")?;
+        let answer = helper.get_with(NODES, &[("Impersonate-User", "helped")])?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        // kube-apiserver, asked the same, says no in the same cases; in other words, since it also tries the constrained modes.
+        let judge = Client::new(
+            house.control_plane.address(),
+            "localhost",
+            &house.control_plane.ca().certificate(),
+            Some(&house.control_plane.ca().user("helper", None)?),
+        )?;
+        for (headers, code, words) in [
+            (
+                &[("Impersonate-User", "another")][..],
+                403,
+                r#"users "another" is forbidden: User "helper" cannot impersonate resource "users" in API group "" at the cluster scope"#,
+            ),
+            (
+                &[("Impersonate-User", "helped"), ("Impersonate-Group", "system:masters")],
+                403,
+                r#"groups "system:masters" is forbidden: User "helper" cannot impersonate resource "groups" in API group "" at the cluster scope"#,
+            ),
+            (
+                &[("Impersonate-Group", "ops")],
+                400,
+                "requested [{Group  ops    }] without impersonating a user",
+            ),
+        ] {
+            let (ours, theirs) = (helper.get_with(NODES, headers)?, judge.get_with("/api/v1/nodes", headers)?);
+            let message = ours.json()?["message"].as_str().unwrap_or_default().to_owned();
+            ensure!(
+                ours.status == code && theirs.status == code && message == words,
+                "ours: {}\ntheirs: {}",
+                ours.text(),
+                theirs.text()
+            );
+        }
         Ok(())
     })
 }
