@@ -143,7 +143,10 @@ impl Host {
         let metrics = Metrics::new(&mut registry);
         let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
         let ready = move || scanned.load(Ordering::Acquire) && synced();
-        let tables = Tables::new(WatchMetrics::register(&mut registry), outrigger_resources::Options::default());
+        let watching = outrigger_resources::Options {
+            min_request_timeout: door.limits.min_request_timeout,
+        };
+        let tables = Tables::new(WatchMetrics::register(&mut registry), watching);
         let routes = Routes::new(self.catalog.clone(), tables, ready);
         let chain = Chain::new(ChainParts {
             authenticator: door.authenticator,

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -48,8 +47,6 @@ pub struct Call {
     pub body: Body,
     /// When the caller gets 504. `None` for watches and other long-running requests.
     pub deadline: Option<Instant>,
-    /// `--min-request-timeout`: a watch that names no `timeoutSeconds` ends at a random time between this and twice this.
-    pub min_request_timeout: Duration,
     /// Cancelled when the server drains. The filters end the bodies of long-running requests then; who waits for something
     /// else should watch this.
     pub draining: CancellationToken,

@@ -72,7 +72,8 @@ pub struct Limits {
     pub max_reading: u32,
     /// `--max-mutating-requests-inflight`; 0 for no limit.
     pub max_writing: u32,
-    /// `--min-request-timeout`: how long a watch stays open at least, if it does not say itself.
+    /// `--min-request-timeout`: how long a watch stays open at least, if it does not say itself. For whoever serves watches; the
+    /// chain leaves them alone.
     pub min_request_timeout: Duration,
 }
 
@@ -86,7 +87,6 @@ pub struct Chain {
     version: Bytes,
     endpoint: Arc<dyn Endpoint>,
     request_timeout: Duration,
-    min_request_timeout: Duration,
     reading: Seats,
     writing: Seats,
     optional: Optional,
@@ -153,7 +153,6 @@ impl Chain {
             // Plain strings: this cannot fail. Indented, as upstream has it.
             version: serde_json::to_vec_pretty(&version).unwrap_or_default().into(),
             request_timeout: limits.request_timeout,
-            min_request_timeout: limits.min_request_timeout,
             optional,
             authenticator,
             authorizer,
@@ -365,7 +364,6 @@ impl Chain {
             parts,
             body,
             deadline: track.deadline,
-            min_request_timeout: self.min_request_timeout,
             draining: self.draining.clone(),
         };
         Ok(self.endpoint.answer(call).await)
