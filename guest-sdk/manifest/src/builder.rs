@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::{Backing, Capability, Collector, Column, Each, Manifest, Resource, Scope, Shadow};
+use crate::{Backing, Capability, Collector, Column, Deprecation, Each, Manifest, Resource, Scope, Shadow};
 
 // === impl Manifest ===
 
@@ -99,6 +99,7 @@ impl Resource {
         Self {
             group: String::new(),
             versions: Vec::new(),
+            deprecated: Vec::new(),
             plural: plural.into(),
             singular: String::new(),
             kind: kind.into(),
@@ -126,6 +127,17 @@ impl Resource {
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.versions.push(version.into());
+        self
+    }
+
+    /// One of its versions is deprecated: who asks for it gets this warning, or a usual one if the text is empty.
+    #[must_use]
+    pub fn deprecated(mut self, version: impl Into<String>, warning: impl Into<String>) -> Self {
+        self.deprecated.push(Deprecation {
+            version: version.into(),
+            warning: warning.into(),
+            removed_release: String::new(),
+        });
         self
     }
 

@@ -159,6 +159,7 @@ fn check_resource(r: &Resource, at: &str, wrong: &mut Vec<String>) {
             wrong.push(format!("{at}.versions: {v:?} stands there twice"));
         }
     }
+    check_deprecated(r, at, wrong);
     for (k, c) in r.columns.iter().enumerate() {
         check_column(c, &format!("{at}.columns[{k}]"), wrong);
     }
@@ -188,6 +189,37 @@ fn check_resource(r: &Resource, at: &str, wrong: &mut Vec<String>) {
     if let Some(schema) = &r.schema {
         check_schema(schema, &format!("{at}.schema"), wrong);
     }
+}
+
+/// The bounds of the text are those of a CRD's `deprecationWarning`.
+fn check_deprecated(r: &Resource, at: &str, wrong: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for (k, d) in r.deprecated.iter().enumerate() {
+        let at = format!("{at}.deprecated[{k}]");
+        if !r.versions.contains(&d.version) {
+            wrong.push(format!("{at}.version: {:?} is not one of the resource's versions", d.version));
+        }
+        if !seen.insert(&d.version) {
+            wrong.push(format!("{at}.version: {:?} stands there twice", d.version));
+        }
+        if d.warning.chars().count() > 256 || d.warning.chars().any(char::is_control) {
+            wrong.push(format!(
+                "{at}.warning: must have at most 256 characters and no control characters"
+            ));
+        }
+        if !d.removed_release.is_empty() && !is_release(&d.removed_release) {
+            wrong.push(format!(
+                "{at}.removedRelease: {:?} is not MAJOR.MINOR, such as \"1.4\"",
+                d.removed_release
+            ));
+        }
+    }
+}
+
+fn is_release(text: &str) -> bool {
+    let number = |n: &str| !n.is_empty() && n.len() <= 5 && n.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('.')
+        .is_some_and(|(major, minor)| number(major) && number(minor))
 }
 
 fn check_column(c: &Column, at: &str, wrong: &mut Vec<String>) {
@@ -278,6 +310,7 @@ mod tests {
             "config": {"type": "object"},
             "resources": [
                 {"group": "harbor.example.com", "versions": ["v1", "v1beta1"], "plural": "ships", "singular": "ship", "kind": "Ship",
+                 "deprecated": [{"version": "v1beta1", "warning": "use v1", "removedRelease": "1.4"}],
                  "scope": "cluster", "shortNames": ["sh"], "categories": ["all"], "backing": {"table": {"shadow": "nodes"}},
                  "columns": [{"name": "Tonnage", "type": "integer", "priority": 1}],
                  "schema": {"type": "object", "properties": {"tonnage": {"type": "integer"}}}},
@@ -323,6 +356,26 @@ mod tests {
                 "/capabilities/1/name",
                 json!("kubelet"),
                 "capabilities[1].name: \"kubelet\" is already capabilities[0]",
+            ),
+            (
+                "/resources/0/deprecated/0/version",
+                json!("v2"),
+                "resources[0].deprecated[0].version: \"v2\" is not one of the resource's versions",
+            ),
+            (
+                "/resources/0/deprecated",
+                json!([{"version": "v1"}, {"version": "v1"}]),
+                "resources[0].deprecated[1].version: \"v1\" stands there twice",
+            ),
+            (
+                "/resources/0/deprecated/0/warning",
+                json!("a\nb"),
+                "resources[0].deprecated[0].warning: must have at most 256 characters and no control characters",
+            ),
+            (
+                "/resources/0/deprecated/0/removedRelease",
+                json!("v1.4"),
+                "resources[0].deprecated[0].removedRelease: \"v1.4\" is not MAJOR.MINOR",
             ),
             ("/capabilities/0/reason", json!(" "), "capabilities[0].reason: is empty"),
             (

@@ -83,6 +83,9 @@ pub struct Resource {
     pub group: String,
     /// Versions in which it is served, preferred first. Rows of a table are the same in all of them.
     pub versions: Vec<String>,
+    /// Which of them are deprecated: who asks for one gets a `Warning`, which kubectl shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deprecated: Vec<Deprecation>,
     /// Plural name, as in URLs.
     pub plural: String,
     /// Singular name; empty lets clients take the lower-cased kind.
@@ -112,6 +115,20 @@ pub struct Resource {
     /// Rows carry protobuf too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protobuf: bool,
+}
+
+/// A version that should not be asked for any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Deprecation {
+    /// One of the resource's versions.
+    pub version: String,
+    /// What the caller is told, at most 256 characters; empty names the version, and a newer one if there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub warning: String,
+    /// The release that will not have it any more, as MAJOR.MINOR; empty if that is not decided.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub removed_release: String,
 }
 
 /// Where a resource's objects live.

@@ -42,6 +42,7 @@ fn resource(group: &str, versions: &[&str], plural: &str, kind: &str, scope: Sco
         short_names: vec![],
         categories: vec![],
         description: String::new(),
+        deprecated: Vec::new(),
         backing: Backing::Table { shadow: None },
         columns: vec![],
         schema,

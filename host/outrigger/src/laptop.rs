@@ -80,6 +80,7 @@ pub(crate) fn built_in() -> Vec<Resource> {
         short_names: vec![short.into()],
         categories: Vec::new(),
         description: format!("{kind} of this machine, read-only."),
+        deprecated: Vec::new(),
         backing: Backing::Table { shadow },
         columns: columns.iter().map(|(name, about)| column(name, about)).collect(),
         schema: Some(json!({"type": "object", "properties": {
