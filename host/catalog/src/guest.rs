@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::Manifest;
-use outrigger_sandbox::{CallError, Collected, Plugin};
+use outrigger_sandbox::{CallError, Collected, Counts, Plugin};
 
 /// One version of a plugin, ready to be called.
 #[async_trait]
@@ -17,6 +17,11 @@ pub trait Guest: Send + Sync {
 
     /// Names its bytes: lower-case hexadecimal SHA-256.
     fn digest(&self) -> &str;
+
+    /// What it did so far; `None` for what is not run in the sandbox.
+    fn counts(&self) -> Option<Counts> {
+        None
+    }
 
     /// One tick of one collector for one target.
     ///
@@ -36,6 +41,10 @@ impl Guest for Plugin {
 
     fn digest(&self) -> &str {
         &self.inspection().digest
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        Some(Plugin::counts(self))
     }
 
     async fn collect(&self, collector: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {

@@ -34,7 +34,7 @@ pub(crate) enum Verb {
 /// How the log reads.
 #[derive(Debug, Args)]
 pub(crate) struct Logging {
-    /// Verbosity: 0 info, 2 debug, 4 and more trace; RUST_LOG refines it.
+    /// Verbosity: 0 info, 2 debug, 3 a line per request, 4 and more trace; RUST_LOG refines it.
     #[arg(short = 'v', long = "v", global = true, default_value_t = 0, value_name = "LEVEL")]
     pub(crate) verbosity: u8,
 
@@ -89,6 +89,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) kubelet: Kubelet,
+
+    #[command(flatten)]
+    pub(crate) observation: crate::observation::Flags,
 
     /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[arg(long, value_name = "FILE")]
@@ -434,7 +437,7 @@ fn off(text: &str) -> Result<bool, String> {
 }
 
 /// A duration as Go writes it: `15s`, `1m0s`, `1.5h`, `100ms`.
-fn go_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }

@@ -14,7 +14,8 @@ use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{Tables, WatchMetrics};
 use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, Optional, Routes, Server, ServerOptions, Tls, TlsOptions,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls, TlsOptions,
+    process,
 };
 use outrigger_storage::LiveIndex;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,9 +23,9 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::flags;
 use crate::loader::{Loader, Operator, default_cache};
-use crate::observe::{LoadSeries, RowSeries};
+use crate::observe::{LoadSeries, PluginSeries, RowSeries};
+use crate::{flags, tidy};
 
 /// What a way of running plugs into the house.
 pub(crate) struct World {
@@ -49,6 +50,7 @@ pub(crate) struct Door {
     pub(crate) tls: TlsOptions,
     pub(crate) limits: Limits,
     pub(crate) optional: Optional,
+    pub(crate) observation: Observation,
     pub(crate) options: ServerOptions,
 }
 
@@ -59,6 +61,7 @@ pub(crate) struct Host {
     folder: Arc<Folder>,
     synced: Arc<dyn Fn() -> bool + Send + Sync>,
     scanned: Arc<AtomicBool>,
+    compiled: Option<(ArtifactCache, Engine)>,
 }
 
 /// The shortest interval: kubelets measure no more often.
@@ -94,6 +97,7 @@ impl Host {
             None => None,
         };
         let operator = Operator::read(flags, world.granted_to_all)?;
+        let compiled = cache.clone().map(|cache| (cache, engine.clone()));
         let loader = Loader {
             engine,
             cache,
@@ -103,6 +107,7 @@ impl Host {
         let catalog = Arc::new(Catalog::new(world.built_in, world.live));
         let loads = LoadSeries::register(registry);
         RowSeries::register(registry).count(catalog.clone());
+        registry.register_collector(Box::new(PluginSeries::of(catalog.clone())));
         let folder = Folder::new(
             flags.plugins.clone(),
             catalog.clone(),
@@ -122,11 +127,16 @@ impl Host {
             folder: Arc::new(folder),
             synced: world.synced,
             scanned: Arc::default(),
+            compiled,
         })
     }
 
     /// Starts what runs without a request: the folder is followed, collectors tick.
     pub(crate) fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        if let Some((cache, engine)) = &self.compiled {
+            let (cache, engine) = (cache.clone(), engine.clone());
+            tasks.spawn(tidy::follow(cache, engine, self.catalog.clone(), stop.clone()));
+        }
         let (folder, scanned, stop_folder) = (self.folder.clone(), self.scanned.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = folder.scan().await {
@@ -141,6 +151,8 @@ impl Host {
     /// Opens the door. `shutdown` closes it.
     pub(crate) async fn open(&self, door: Door, mut registry: Registry, shutdown: &CancellationToken) -> Result<Server> {
         let metrics = Metrics::new(&mut registry);
+        let version = VersionInfo::of(env!("CARGO_PKG_VERSION"), "", "");
+        process::register(&mut registry, &version);
         let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
         let ready = move || scanned.load(Ordering::Acquire) && synced();
         let watching = outrigger_resources::Options {
@@ -154,10 +166,11 @@ impl Host {
             health: self.health(shutdown.clone()),
             metrics,
             registry: Arc::new(registry),
-            version: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
+            version,
             endpoint: Arc::new(routes),
             limits: door.limits,
             optional: door.optional,
+            observation: door.observation,
             draining: CancellationToken::new(),
         });
         let tls = Tls::new(door.certificates, door.trust, door.tls);

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
 use outrigger_api::manifest::Manifest;
+use outrigger_api::openapi;
 use outrigger_catalog::{Guest, Loads};
 use outrigger_sandbox::{ArtifactCache, Capabilities, Capability, Engine, Grants, Kubelet, Limits, Plugin};
 
@@ -83,7 +84,9 @@ impl Loads for Loader {
         let plugin = Plugin::load_as(&self.engine, self.cache.as_ref(), bytes, limits, |manifest| {
             self.decide(manifest)
         });
-        plugin.await.map(|p| Arc::new(p) as Arc<dyn Guest>).map_err(|e| e.to_string())
+        let plugin = plugin.await.map_err(|e| e.to_string())?;
+        warn_of_schemas(plugin.manifest());
+        Ok(Arc::new(plugin))
     }
 }
 
@@ -110,6 +113,16 @@ impl Loader {
             );
         }
         (grants, capabilities)
+    }
+}
+
+/// What of a plugin's schemas is not published as it stands; once per load, for whoever wrote them.
+fn warn_of_schemas(manifest: &Manifest) {
+    for resource in &manifest.resources {
+        let Some(schema) = &resource.schema else { continue };
+        for warning in openapi::sanitise(schema).warnings {
+            tracing::warn!(plugin = manifest.name, resource = resource.plural, "schema: {warning}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod inspect;
 mod join;
 mod laptop;
 mod loader;
+mod observation;
 mod observe;
 mod opening;
 mod refused;
@@ -16,6 +17,7 @@ mod run;
 mod serve;
 mod show;
 mod stop;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -69,6 +71,8 @@ fn log(flags: &Logging) {
         2 | 3 => "debug",
         _ => "trace",
     };
+    // One line per request, as kube-apiserver has them at -v=3.
+    let requests = if flags.verbosity >= 3 { "info" } else { "off" };
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     // Other people's crates stay at info: their debug lines are for their own developers.
     let filter = filter.parse_lossy(std::env::var("RUST_LOG").unwrap_or_else(|_| {
@@ -85,7 +89,7 @@ fn log(flags: &Logging) {
         ]
         .map(|room| format!("outrigger_{room}={level}"))
         .join(",")
-            + &format!(",outrigger={level},kube_runtime=error,info")
+            + &format!(",outrigger={level},outrigger_http={requests},kube_runtime=error,info")
     }));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if flags.logging_format == "json" {

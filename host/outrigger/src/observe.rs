@@ -1,4 +1,4 @@
-//! Series that no room owns: kubelet requests under metrics-server's names, plugin loads, rows in tables.
+//! Series that no room owns: kubelet requests under metrics-server's names, plugin loads, rows in tables, what plugins did.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outrigger_catalog::{Catalog, Failure};
 use outrigger_cluster::KubeletObserver;
+use outrigger_sandbox::Counts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -45,6 +47,9 @@ pub(crate) struct LoadSeries(Family<Load, Counter>);
 /// Rows in tables, counted when somebody looks.
 #[derive(Clone, Default)]
 pub(crate) struct RowSeries(Arc<OnceLock<Arc<Catalog>>>);
+
+/// What the sandbox counts of each plugin that is served, read when somebody looks. A new version begins at zero.
+pub(crate) struct PluginSeries(Arc<Catalog>);
 
 // === impl KubeletSeries ===
 
@@ -150,6 +155,113 @@ impl Collector for RowSeries {
             let count = i64::try_from(table.snapshot().len()).unwrap_or(i64::MAX);
             let labels = [("plugin", plugin), ("resource", resource)];
             ConstGauge::new(count).encode(rows.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+// === impl PluginSeries ===
+
+impl PluginSeries {
+    pub(crate) fn of(catalog: Arc<Catalog>) -> Self {
+        Self(catalog)
+    }
+}
+
+impl std::fmt::Debug for PluginSeries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginSeries").finish_non_exhaustive()
+    }
+}
+
+impl Collector for PluginSeries {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let snapshot = self.0.snapshot();
+        let all: Vec<(&str, Counts)> = snapshot
+            .plugins()
+            .iter()
+            .filter_map(|(name, plugin)| Some((&**name, plugin.guest.counts()?)))
+            .collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        // Name, help, whether it only grows, and the numbers of a plugin with one further label.
+        type Numbers = fn(&Counts) -> Vec<(&'static str, &'static str, u64)>;
+        let families: [(&str, &str, bool, Numbers); 8] = [
+            (
+                "outrigger_plugin_calls",
+                "Calls into a plugin by result: success, or why there was none",
+                true,
+                |c| {
+                    let failed = c.failed.iter().map(|(reason, n)| ("result", *reason, *n));
+                    [("result", "success", c.succeeded)].into_iter().chain(failed).collect()
+                },
+            ),
+            (
+                "outrigger_plugin_calls_in_flight",
+                "Calls into a plugin that run now",
+                false,
+                |c| vec![("", "", c.in_flight)],
+            ),
+            (
+                "outrigger_plugin_calls_waiting",
+                "Calls into a plugin that wait for a slot now",
+                false,
+                |c| vec![("", "", c.waiting)],
+            ),
+            (
+                "outrigger_plugin_rows_refused",
+                "Rows of a plugin that were left out",
+                true,
+                |c| vec![("", "", c.rows_refused)],
+            ),
+            ("outrigger_plugin_log_lines", "Lines that a plugin logged", true, |c| {
+                vec![("", "", c.lines)]
+            }),
+            (
+                "outrigger_plugin_log_lines_dropped",
+                "Lines of a plugin that were dropped, being over a limit",
+                true,
+                |c| vec![("", "", c.lines_dropped)],
+            ),
+            (
+                "outrigger_plugin_host_calls",
+                "Calls of a plugin to the host by capability",
+                true,
+                |c| {
+                    c.capabilities
+                        .iter()
+                        .map(|c| ("capability", c.capability.name(), c.calls))
+                        .collect()
+                },
+            ),
+            (
+                "outrigger_plugin_host_calls_denied",
+                "Calls of a plugin to the host that were denied, by capability",
+                true,
+                |c| {
+                    c.capabilities
+                        .iter()
+                        .map(|c| ("capability", c.capability.name(), c.denials))
+                        .collect()
+                },
+            ),
+        ];
+        for (name, help, grows, numbers) in families {
+            let kind = if grows { MetricType::Counter } else { MetricType::Gauge };
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (plugin, counts) in &all {
+                for (label, value, n) in numbers(counts) {
+                    let labels = [("plugin", *plugin), (label, value)];
+                    let labels = if label.is_empty() { labels.get(..1) } else { labels.get(..) }.unwrap_or_default();
+                    let metric = family.encode_family(&labels)?;
+                    if grows {
+                        ConstCounter::new(n).encode(metric)?;
+                    } else {
+                        ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX)).encode(metric)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use outrigger_api::identity::MASTERS;
 use outrigger_auth::{Authenticator, Authorities, Authorizer, Trust, authorize};
 use outrigger_cluster::kubelet::{Authority as KubeletCa, Token};
 use outrigger_cluster::{KubeletAccess, KubeletClient, KubeletOptions};
-use outrigger_server::{Certificates, Limits, Optional, ServerOptions, Source, TlsOptions};
+use outrigger_server::{Certificates, Limits, Observation, Optional, ServerOptions, Source, TlsOptions};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,6 +73,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         tls: TlsOptions::default(),
         limits: Limits::default(),
         optional: Optional::default(),
+        observation: Observation::default(),
         options: ServerOptions {
             drain: Duration::from_secs(5),
             ..ServerOptions::default()

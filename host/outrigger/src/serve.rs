@@ -23,7 +23,7 @@ use crate::host::{Door, Host, World};
 use crate::join::{Access, ClusterLive, ClusterTargets, Kubelets, Reviewing, Tokens};
 use crate::observe::KubeletSeries;
 use crate::opening::Opening;
-use crate::stop;
+use crate::{observation, stop};
 
 /// Serves until a signal.
 pub(crate) async fn serve(flags: Serve) -> Result<()> {
@@ -80,6 +80,7 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
     let authorizer = Authorizer::delegated(Arc::new(Access(reviews(authorization.client))), &options)
         .context("--authorization-always-allow-paths")?
         .measured(measured.clone());
+    let observation = flags.observation.open(&mut registry)?;
     let door = Door {
         address: SocketAddr::new(flags.serving.bind_address, flags.serving.secure_port),
         certificates,
@@ -89,10 +90,13 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
         tls: opening.tls,
         limits: opening.limits,
         optional: opening.optional,
+        observation: observation.clone(),
         options: opening.options,
     };
     let server = host.open(door, registry, &shutdown).await?;
     let drained = server.run(shutdown).await;
+    // Behind the last answer, so that every request is in the log.
+    observation::close(&observation).await;
     end.cancel();
     tasks.close();
     tasks.wait().await;

@@ -83,7 +83,11 @@ impl ArtifactCache {
             deserialize(engine, code).map_err(|e| io::Error::other(format!("{e:#}")))
         });
         match loaded {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                // Its age is that of its last use. Where that cannot be written, it is compiled once more some day.
+                let _ = std::fs::File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+                Some(component)
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => {
                 tracing::warn!(path = %path.display(), "compiled code is not usable and will be made again: {e}");
@@ -105,11 +109,12 @@ impl ArtifactCache {
         }
     }
 
-    /// Deletes what none of these components needs, and what another engine compiled. Returns how many files went.
+    /// Deletes what none of these components needs and nobody has used for `unused`; what another engine compiled (the binary
+    /// before an upgrade, another process on this folder) is treated alike. Returns how many files went.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn prune(&self, engine: &Engine, live: &BTreeSet<String>) -> Result<usize, CacheError> {
+    pub fn prune(&self, engine: &Engine, live: &BTreeSet<String>, unused: Duration) -> Result<usize, CacheError> {
         let io = |source| CacheError::Io {
             folder: self.folder.clone(),
             source,
@@ -120,7 +125,7 @@ impl ArtifactCache {
             let path = entry.map_err(io)?.path();
             let ours = path.extension().is_some_and(|e| e == "cwasm");
             let abandoned = path.extension().is_some_and(|e| e == "tmp") && is_older(&path, ABANDONED);
-            if (ours && !keep.contains(&path)) || abandoned {
+            if (ours && !keep.contains(&path) && is_older(&path, unused)) || abandoned {
                 self.remove(&path);
                 gone += 1;
             }

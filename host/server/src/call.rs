@@ -14,7 +14,9 @@ use outrigger_api::status::Status;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Notebook;
 use crate::filters::body::MAX_BYTES;
+use crate::warnings::Warnings;
 
 /// Bodies of requests and responses.
 pub type Body = axum::body::Body;
@@ -50,6 +52,10 @@ pub struct Call {
     /// Cancelled when the server drains. The filters end the bodies of long-running requests then; who waits for something
     /// else should watch this.
     pub draining: CancellationToken,
+    /// What the caller should know though the request succeeds.
+    pub warnings: Warnings,
+    /// The request's event in the audit log.
+    pub audit: Notebook,
 }
 
 /// Reads a request's body whole.

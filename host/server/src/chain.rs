@@ -1,15 +1,15 @@
 //! The filter chain, in upstream's order (apiserver `server/config.go` `DefaultBuildHandlerChain`).
 //!
 //! audit id → panic recovery → request info → retry-after → HSTS → cache control → GOAWAY → deadline → CORS → authentication →
-//! impersonation → seats → authorization → health, metrics, version or the [`Endpoint`]. [`Chain::answer`] is the outer half, which
-//! always answers; [`Chain::filtered`] the inner one, which may refuse at any step by returning a [`Status`].
+//! trace → audit → impersonation → seats → authorization → health, metrics, version or the [`Endpoint`]. [`Chain::answer`] is the
+//! outer half, which always answers; [`Chain::filtered`] the inner one, which may refuse at any step by returning a [`Status`].
 //!
 //! Where we differ from upstream: a panic, a missing seat and every other refusal is a `Status` and not a line of text; probes
 //! take no seat, as under upstream's exempt flow schema.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -18,7 +18,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, Version as HttpVersion};
 use http_body::Body as _;
 use outrigger_api::discovery::VersionInfo;
-use outrigger_api::identity::{ANONYMOUS, MASTERS, UNAUTHENTICATED};
+use outrigger_api::identity::{ANONYMOUS, Identity, MASTERS, UNAUTHENTICATED};
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_auth::{Attributes, Authenticator, Authorizer, impersonate};
@@ -26,18 +26,23 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant as Deadline;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Arrival, Trail};
 use crate::call::{Body, Call, Endpoint};
 use crate::connection::{Connection, UnderWay};
 use crate::exposition;
 use crate::filters::in_flight::{Seat, Seats};
 use crate::filters::optional::Optional;
 use crate::filters::retry_after::{Awaited, RetryAfter};
-use crate::filters::stream::{Held, PIECE};
+use crate::filters::stream::{Ending, Held, PIECE};
 use crate::filters::{audit, body, cors, deadline, in_flight, long_running};
 use crate::health::Health;
-use crate::metrics::{Metrics, Series};
+use crate::http_log;
+use crate::metrics::{DeprecatedApi, Metrics, Running, Series};
+use crate::observation::{self, Observation};
 use crate::refusal::Client;
 use crate::stream_task;
+use crate::traces::{RequestSpan, Seen};
+use crate::warnings::Warnings;
 
 /// What a chain is made of.
 pub struct ChainParts {
@@ -59,6 +64,8 @@ pub struct ChainParts {
     pub limits: Limits,
     /// Filters that are off by default.
     pub optional: Optional,
+    /// Who looks on: the audit log, traces.
+    pub observation: Observation,
     /// Cancelled by the listener when it drains; ends long-running answers.
     pub draining: CancellationToken,
 }
@@ -86,6 +93,7 @@ pub struct Chain {
     registry: Arc<Registry>,
     version: Bytes,
     endpoint: Arc<dyn Endpoint>,
+    observation: Observation,
     request_timeout: Duration,
     reading: Seats,
     writing: Seats,
@@ -103,6 +111,12 @@ struct Track {
     /// An origin that may see the answer.
     origin: Option<HeaderValue>,
     awaited: Option<Awaited>,
+    audit_id: Option<HeaderValue>,
+    /// When it arrived, if anybody wants to know.
+    at: Option<SystemTime>,
+    trail: Option<Trail>,
+    span: Option<RequestSpan>,
+    warnings: Warnings,
 }
 
 /// Counts an answer that is written over time when it ends.
@@ -110,6 +124,10 @@ struct Tally {
     series: Option<Arc<Series>>,
     code: u16,
     started: Instant,
+    bytes: u64,
+    line: Option<http_log::Line>,
+    span: Option<RequestSpan>,
+    _running: Option<Running>,
     _seat: Option<Seat>,
     _awaited: Option<Awaited>,
     _under_way: UnderWay,
@@ -145,6 +163,7 @@ impl Chain {
             endpoint,
             limits,
             optional,
+            observation,
             draining,
         } = parts;
         Self {
@@ -160,6 +179,7 @@ impl Chain {
             metrics,
             registry,
             endpoint,
+            observation,
             draining,
         }
     }
@@ -192,23 +212,35 @@ impl Chain {
         if self.optional.goaway.is_some_and(|goaway| goaway.now(http_version)) {
             connection.end();
         }
-        let mut track = Track::default();
+        let line = http_log::Line::begin(&parts, &audit_id, connection.remote);
+        let mut track = Track {
+            audit_id: Some(audit_id.clone()),
+            at: self.observation.wants_time().then(SystemTime::now),
+            ..Track::default()
+        };
         let mut response = match AssertUnwindSafe(self.filtered(connection, parts, body, &mut track))
             .catch_unwind()
             .await
         {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => client.refuse(&status),
-            Err(_panic) => {
+            Err(panic) => {
                 // The panic's own text was written by the panic hook; the audit id ties the two together.
                 tracing::error!(%method, uri = %client.uri, ?audit_id, "a request panicked");
                 self.metrics.panics.inc();
+                if let Some(trail) = track.trail.take() {
+                    trail.panicked(words(&*panic)).await;
+                }
                 client.refuse(&Status::internal_error(
                     "This request caused the server to panic. Look in the logs for details.",
                 ))
             }
         };
+        if let Some(api) = response.extensions_mut().remove::<DeprecatedApi>() {
+            self.deprecated(&api, track.trail.as_ref());
+        }
         let headers = response.headers_mut();
+        track.warnings.write(headers);
         headers.insert(audit::AUDIT_ID, audit_id);
         headers
             .entry(header::CACHE_CONTROL)
@@ -225,38 +257,47 @@ impl Chain {
         if method == Method::HEAD && http_version == HttpVersion::HTTP_2 {
             bodiless(&mut response);
         }
-        tracing::debug!(%method, uri = %client.uri, code = response.status().as_u16(), took = ?started.elapsed(), remote = %connection.remote, "request");
-        let Track {
-            series,
-            deadline,
-            long_running,
-            seat,
-            awaited,
-            origin: _,
-        } = track;
-        let tally = Tally {
-            series,
+        if let Some(trail) = track.trail.take() {
+            response = trail.answered(response).await;
+        }
+        let mut tally = Tally {
+            series: track.series,
             code: response.status().as_u16(),
             started,
-            _seat: seat,
-            _awaited: awaited,
+            bytes: 0,
+            line,
+            span: track.span,
+            _running: None,
+            _seat: track.seat,
+            _awaited: track.awaited,
             _under_way: under_way,
         };
-        if response.body().size_hint().exact().is_some_and(|size| size <= PIECE as u64) {
+        if let Some(bytes) = response.body().size_hint().exact().filter(|bytes| *bytes <= PIECE as u64) {
             // Whole and in memory: it is done.
+            tally.bytes = bytes;
             drop(tally);
             return response;
         }
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = track.deadline {
             if http_version == HttpVersion::HTTP_2 {
                 stream_task::written_by(deadline);
             } else {
                 connection.write_by(deadline.into_std());
             }
         }
-        let draining = long_running.then(|| self.draining.clone());
-        let running = tally.series.as_ref().and_then(|series| series.running());
-        response.map(|body| Held::wrap(body, deadline, draining, (tally, running)))
+        let draining = track.long_running.then(|| self.draining.clone());
+        tally._running = tally.series.as_ref().and_then(|series| series.running());
+        response.map(|body| Held::wrap(body, track.deadline, draining, tally))
+    }
+
+    fn deprecated(&self, api: &DeprecatedApi, trail: Option<&Trail>) {
+        self.metrics.deprecated(api);
+        if let Some(trail) = trail {
+            trail.notebook().annotate("k8s.io/deprecated", "true");
+            if !api.removed_release.is_empty() {
+                trail.notebook().annotate("k8s.io/removed-release", &api.removed_release);
+            }
+        }
     }
 
     async fn filtered<B>(
@@ -296,7 +337,13 @@ impl Chain {
         if track.long_running {
             return self.decided(connection, info, parts, body, track).await;
         }
-        let (given, late) = deadline::of_request(&info, &parts.uri, self.request_timeout)?;
+        let (given, late) = match deadline::of_request(&info, &parts.uri, self.request_timeout) {
+            Ok(allowed) => allowed,
+            Err(status) => {
+                self.audit_refusal(connection, &info, &parts, track, &status).await;
+                return Err(status);
+            }
+        };
         let deadline = Deadline::now() + given;
         track.deadline = Some(deadline);
         if track.origin.is_some() && parts.method == Method::OPTIONS {
@@ -304,7 +351,20 @@ impl Chain {
         }
         match tokio::time::timeout_at(deadline, self.decided(connection, info, parts, body, track)).await {
             Ok(answered) => answered,
-            Err(_elapsed) => Err(late.status()),
+            Err(_elapsed) => {
+                let status = late.status();
+                if let Some(series) = &track.series {
+                    series.terminated(status.code);
+                }
+                Err(status)
+            }
+        }
+    }
+
+    /// The audit log's one event of a request whose caller is not known.
+    async fn audit_refusal(&self, connection: &Connection, info: &RequestInfo, parts: &Parts, track: &Track, status: &Status) {
+        if let Some(audit) = &self.observation.audit {
+            audit.refused(&track.arrival(connection, info, parts), status).await;
         }
     }
 
@@ -320,20 +380,35 @@ impl Chain {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let caller = match self.authenticator.authenticate(&connection.peer, &mut parts.headers).await {
+        let began = Instant::now();
+        let outcome = self.authenticator.authenticate(&connection.peer, &mut parts.headers).await;
+        self.metrics.authentication.observe(began.elapsed().as_secs_f64());
+        if let Some(ends) = connection.certificate_ends() {
+            self.metrics.expirations.observe(seconds_until(ends));
+        }
+        let caller = match outcome {
             Ok(caller) => caller,
             Err(unauthenticated) => {
                 tracing::info!(remote = %connection.remote, path = %info.path, reason = %unauthenticated, "unauthenticated");
                 self.end_after_stranger(connection, parts.version);
-                return Err(unauthenticated.status());
+                let status = unauthenticated.status();
+                self.audit_refusal(connection, &info, &parts, track, &status).await;
+                return Err(status);
             }
         };
         if caller.name == ANONYMOUS || caller.is_in(UNAUTHENTICATED) {
             self.end_after_stranger(connection, parts.version);
         }
+        let mut audited = crate::audit::Notebook::default();
+        if self.observation.is_on() {
+            audited = self.observe(connection, &caller, &info, &parts, track).await?;
+        }
         // From here on nobody sees the caller any more, only whom they act as.
         let identity = match impersonate(&self.authorizer, &caller, &mut parts.headers).await? {
-            Some(impersonated) => impersonated,
+            Some(impersonated) => {
+                audited.impersonated(Arc::clone(&impersonated), "");
+                impersonated
+            }
             None => caller,
         };
         let attributes = Attributes::from(&info);
@@ -343,9 +418,21 @@ impl Chain {
             } else {
                 &self.writing
             };
-            track.seat = Some(seats.take().ok_or_else(|| Status::too_many_requests(1))?);
+            track.seat = Some(seats.take().ok_or_else(|| {
+                if let Some(series) = &track.series {
+                    series.terminated(429);
+                }
+                Status::too_many_requests(1)
+            })?);
         }
-        if let Err(refused) = self.authorizer.permit(&identity, &attributes).await {
+        let began = Instant::now();
+        let outcome = self.authorizer.permit(&identity, &attributes).await;
+        self.metrics.authorization.observe(began.elapsed().as_secs_f64());
+        if let Some(span) = &track.span {
+            span.filter("authorization", began.elapsed());
+        }
+        observation::decided(&audited, &outcome);
+        if let Err(refused) = outcome {
             return Err(refused.status(&identity, &info));
         }
         if !info.is_resource_request
@@ -357,7 +444,10 @@ impl Chain {
             let message = "the request has been made before all known HTTP paths have been installed, please try again";
             return Err(Status::service_unavailable(message, 5));
         }
-        let body = body::limited(&parts.headers, request_body)?;
+        let mut body = body::limited(&parts.headers, request_body)?;
+        if let Some(trail) = &track.trail {
+            body = trail.request_body(&parts.headers, body);
+        }
         let call = Call {
             info,
             identity,
@@ -365,6 +455,8 @@ impl Chain {
             body,
             deadline: track.deadline,
             draining: self.draining.clone(),
+            warnings: track.warnings.clone(),
+            audit: audited,
         };
         Ok(self.endpoint.answer(call).await)
     }
@@ -383,11 +475,46 @@ impl Chain {
         }
     }
 
+    /// Begins what looks on: the span, the trail. Not called if nobody does.
+    async fn observe(
+        &self,
+        connection: &Connection,
+        identity: &Arc<Identity>,
+        info: &RequestInfo,
+        parts: &Parts,
+        track: &mut Track,
+    ) -> Result<crate::audit::Notebook, Status> {
+        let arrival = track.arrival(connection, info, parts);
+        if let Some(tracer) = &self.observation.tracer {
+            track.span = tracer.begin(&Seen {
+                parts,
+                info,
+                identity,
+                remote: connection.remote,
+                audit_id: arrival.audit_id,
+                at: track.at.unwrap_or_else(SystemTime::now),
+            });
+        }
+        let Some(audit) = &self.observation.audit else {
+            return Ok(crate::audit::Notebook::default());
+        };
+        let began = Instant::now();
+        let trail = audit.begin(&track.arrival(connection, info, parts), identity).await?;
+        self.metrics.audit.observe(began.elapsed().as_secs_f64());
+        if let Some(span) = &track.span {
+            span.filter("audit", began.elapsed());
+        }
+        let notebook = trail.as_ref().map(Trail::notebook).unwrap_or_default();
+        track.trail = trail;
+        Ok(notebook)
+    }
+
     /// The paths that are the server's own.
     fn own(&self, info: &RequestInfo, parts: &Parts) -> Option<Result<Response<Body>, Status>> {
         let path = info.path.as_str();
         match path {
             "/metrics" => Some(exposition::answer(&self.registry, &parts.headers)),
+            "/metrics/slis" => Some(exposition::answer(self.health.slis(), &parts.headers)),
             "/version" => {
                 let mut response = Response::new(Body::from(self.version.clone()));
                 response
@@ -416,14 +543,61 @@ impl std::fmt::Debug for Chain {
     }
 }
 
+// === impl Track ===
+
+impl Track {
+    fn arrival<'a>(&'a self, connection: &Connection, info: &'a RequestInfo, parts: &'a Parts) -> Arrival<'a> {
+        Arrival {
+            audit_id: self.audit_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+            parts,
+            info,
+            remote: connection.remote.ip(),
+            at: self.at.and_then(|at| at.try_into().ok()).unwrap_or_default(),
+            long_running: self.long_running,
+        }
+    }
+}
+
 // === impl Tally ===
+
+impl Ending for Tally {
+    fn ended(&mut self, bytes: u64, broken: bool) {
+        self.bytes = bytes;
+        if broken && let Some(series) = &self.series {
+            series.aborted();
+        }
+    }
+}
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        let took = self.started.elapsed();
         if let Some(series) = &self.series {
-            series.record(self.code, self.started.elapsed());
+            series.record(self.code, took, self.bytes);
+        }
+        if let Some(span) = &self.span {
+            span.answered(self.code, self.bytes);
+        }
+        if let Some(line) = &self.line {
+            line.end(self.code, took, self.series.as_ref().map(|s| s.verb()));
         }
     }
+}
+
+/// A panic's own words.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(words), _) => words,
+        (None, Some(words)) => words,
+        (None, None) => "a value of an unknown type",
+    }
+}
+
+/// Negative once it is over.
+fn seconds_until(ends: i64) -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let ends = ends as f64;
+    ends - now.as_secs_f64()
 }
 
 /// An answer to HEAD says how long it would be and ends there. HTTP/1.1 connections see to that themselves.

@@ -1,8 +1,8 @@
 //! One client connection: who is at the other end, whether anything is under way, and how to ask it to end.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use outrigger_auth::Peer;
@@ -24,6 +24,7 @@ pub struct Connection {
     begun: AtomicU64,
     opened: Instant,
     last_active: AtomicU64,
+    certificate_ends: OnceLock<Option<i64>>,
 }
 
 /// Who is nobody may ask this often on one HTTP/2 connection: GOAWAY takes a while to arrive, and a client may have sent several
@@ -52,6 +53,7 @@ impl Connection {
             begun: zero(),
             opened: Instant::now(),
             last_active: zero(),
+            certificate_ends: OnceLock::new(),
         }
     }
 
@@ -84,6 +86,14 @@ impl Connection {
     pub(crate) fn is_overdue(&self) -> bool {
         let by = self.written_by.load(Ordering::Relaxed);
         by > 0 && self.opened.elapsed() > Duration::from_millis(by)
+    }
+
+    /// When the client's certificate ends, in seconds since 1970; `None` if it showed none.
+    pub(crate) fn certificate_ends(&self) -> Option<i64> {
+        *self.certificate_ends.get_or_init(|| {
+            let (_, leaf) = x509_parser::parse_x509_certificate(self.peer.chain().first()?).ok()?;
+            Some(leaf.validity().not_after.timestamp())
+        })
     }
 
     /// Cancelled when the connection shall end.

@@ -9,6 +9,10 @@
 //! that upstream speaks, they are written without it ([`WITHOUT_TOTAL`]), or dashboards would not find them.
 
 use std::fmt::Write;
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response};
@@ -16,6 +20,7 @@ use outrigger_api::status::Status;
 use prometheus_client::registry::Registry;
 
 use crate::call::Body;
+use crate::routes::accepts_gzip;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -36,7 +41,21 @@ pub fn answer(registry: &Registry, headers: &HeaderMap) -> Result<Response<Body>
     } else {
         (to_text(&open_metrics), TEXT)
     };
-    let mut response = Response::new(Body::from(body));
+    let gzip = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(accepts_gzip);
+    let mut response = if gzip {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
+        let compressed = encoder.write_all(body.as_bytes()).and_then(|()| encoder.finish());
+        let mut response = Response::new(Body::from(compressed.map_err(Status::internal_error)?));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        Response::new(Body::from(body))
+    };
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -10,15 +10,43 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use outrigger_api::query::Query;
 use outrigger_api::quote::Quoted;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Body;
+use crate::process::StartTime;
 
 /// All checks, in the order in which they are reported.
 pub struct Health {
     healthz: Vec<Check>,
     livez: Vec<Check>,
     readyz: Vec<Check>,
+    results: Results,
+    slis: Registry,
+}
+
+/// How the checks went, for `/metrics/slis` (component-base `metrics/prometheus/slis`).
+#[derive(Default)]
+struct Results {
+    last: Family<Of, Gauge>,
+    all: Family<Outcome, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    name: String,
+    r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    #[prometheus(flatten)]
+    of: Of,
+    status: &'static str,
 }
 
 struct Check {
@@ -43,11 +71,30 @@ impl Health {
                 Ok(())
             }
         }));
+        let (results, mut slis) = (Results::default(), Registry::default());
+        slis.register(
+            "kubernetes_healthcheck",
+            "[STABLE] This metric records the result of a single healthcheck",
+            results.last.clone(),
+        );
+        slis.register(
+            "kubernetes_healthchecks",
+            "[STABLE] This metric records the results of all healthcheck",
+            results.all.clone(),
+        );
+        slis.register_collector(Box::new(StartTime));
         Self {
             healthz: usual(),
             livez: usual(),
             readyz,
+            results,
+            slis,
         }
+    }
+
+    /// What `/metrics/slis` shows.
+    pub(crate) fn slis(&self) -> &Registry {
+        &self.slis
     }
 
     /// Adds a check to `/healthz`.
@@ -79,14 +126,14 @@ impl Health {
             Some((name, single)) => (name, Some(single)),
             None => (path.strip_prefix('/')?, None),
         };
-        let checks = match name {
-            "healthz" => &self.healthz,
-            "livez" => &self.livez,
-            "readyz" => &self.readyz,
+        let (name, checks) = match name {
+            "healthz" => ("healthz", &self.healthz),
+            "livez" => ("livez", &self.livez),
+            "readyz" => ("readyz", &self.readyz),
             _ => return None,
         };
         match single {
-            None | Some("") => Some(all(name, checks, &Query::parse(query))),
+            None | Some("") => Some(all(name, checks, &Query::parse(query), &self.results)),
             Some(single) => checks.iter().find(|c| c.name == single).map(one),
         }
     }
@@ -127,7 +174,21 @@ impl Check {
     }
 }
 
-fn all(name: &str, checks: &[Check], query: &Query) -> Response<Body> {
+// === impl Results ===
+
+impl Results {
+    fn count(&self, check: &Check, endpoint: &'static str, passed: bool) {
+        let of = Of {
+            name: check.name.clone(),
+            r#type: endpoint,
+        };
+        self.last.get_or_create(&of).set(i64::from(passed));
+        let status = if passed { "success" } else { "error" };
+        self.all.get_or_create(&Outcome { of, status }).inc();
+    }
+}
+
+fn all(name: &'static str, checks: &[Check], query: &Query, results: &Results) -> Response<Body> {
     let mut excluded: Vec<&str> = query.all("exclude").collect();
     excluded.sort_unstable();
     excluded.dedup();
@@ -140,7 +201,9 @@ fn all(name: &str, checks: &[Check], query: &Query) -> Response<Body> {
             let _ = writeln!(lines, "[+]{} excluded: ok", check.name);
             continue;
         }
-        if check.passes(name) {
+        let passed = check.passes(name);
+        results.count(check, name, passed);
+        if passed {
             let _ = writeln!(lines, "[+]{} ok", check.name);
         } else {
             let _ = writeln!(lines, "[-]{} failed: reason withheld", check.name);

@@ -7,6 +7,7 @@
 //! A vanished client cancels its request: the future of [`Endpoint::answer`] is dropped. What must not stop halfway (a write
 //! that has begun) belongs in a task of the endpoint's own.
 
+pub mod audit;
 pub mod authority;
 pub mod call;
 pub mod certificates;
@@ -15,15 +16,21 @@ pub mod connection;
 pub mod exposition;
 pub mod filters;
 pub mod health;
+mod http_log;
 pub mod listener;
 pub mod metrics;
 pub mod named;
+pub mod observation;
+pub mod process;
 pub mod refusal;
 pub mod routes;
 mod stream_task;
 pub mod suites;
 pub mod tls;
+pub mod traces;
+pub mod warnings;
 
+pub use audit::Audit;
 pub use authority::Authority;
 pub use call::{Body, Call, Endpoint, read};
 pub use certificates::{Certificates, Named, Source};
@@ -32,8 +39,11 @@ pub use connection::Connection;
 pub use filters::optional::Optional;
 pub use health::Health;
 pub use listener::{Drained, GO_MAX_STREAMS, Server, ServerOptions};
-pub use metrics::Metrics;
+pub use metrics::{DeprecatedApi, Metrics};
+pub use observation::Observation;
 pub use refusal::Client;
 pub use routes::Routes;
 pub use suites::{MinVersion, Suites};
 pub use tls::{Tls, TlsOptions};
+pub use traces::Tracer;
+pub use warnings::Warnings;

@@ -29,12 +29,51 @@ const DURATIONS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
 
+/// `apiserver_request_sli_duration_seconds`: the same without the two shortest.
+const SLI_DURATIONS: [f64; 21] = [
+    0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+];
+/// `apiserver_response_sizes`: 1 kB to 1 GB.
+const SIZES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// `apiserver_request_filter_duration_seconds`.
+const FILTERS: [f64; 13] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, 10.0, 15.0, 30.0];
+/// `apiserver_client_certificate_expiration_seconds`: half an hour to a year.
+const EXPIRATIONS: [f64; 14] = [
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21600.0,
+    43200.0,
+    86400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
+
 /// The families, and the series found so far.
 #[derive(Debug)]
 pub struct Metrics {
     requests: Family<Code, Counter>,
     durations: Family<Labels, Histogram, fn() -> Histogram>,
-    long_running: Family<Labels, Gauge>,
+    sli_durations: Family<Plain, Histogram, fn() -> Histogram>,
+    sizes: Family<Plain, Histogram, fn() -> Histogram>,
+    long_running: Family<Plain, Gauge>,
+    terminations: Family<Termination, Counter>,
+    aborts: Family<Abort, Counter>,
+    deprecated: Family<DeprecatedApi, Gauge>,
+    /// Time until a caller is known.
+    pub(crate) authentication: Histogram,
+    /// Time until a caller is permitted.
+    pub(crate) authorization: Histogram,
+    /// Time until the audit log has taken the request in.
+    pub(crate) audit: Histogram,
+    /// What is left of client certificates, in seconds.
+    pub(crate) expirations: Histogram,
     /// Requests under way that only read.
     pub(crate) reading: Gauge,
     /// Requests under way that write.
@@ -53,8 +92,29 @@ pub struct Series {
     labels: Labels,
     requests: Family<Code, Counter>,
     duration: Histogram,
+    /// Dry runs have no service level.
+    sli_duration: Option<Histogram>,
+    /// Only of reads.
+    sizes: Option<Histogram>,
     codes: RwLock<Vec<(u16, Counter)>>,
     running: Option<Gauge>,
+    terminations: Family<Termination, Counter>,
+    aborts: Family<Abort, Counter>,
+}
+
+/// An API version that was asked for and should not be any more; an endpoint attaches it to its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeprecatedApi {
+    /// API group.
+    pub group: String,
+    /// The deprecated version.
+    pub version: String,
+    /// Plural resource.
+    pub resource: String,
+    /// Subresource; empty for none.
+    pub subresource: String,
+    /// The release that will not have it any more, as MAJOR.MINOR; empty if that is not decided.
+    pub removed_release: String,
 }
 
 /// A long-running request while it runs.
@@ -71,6 +131,40 @@ struct Labels {
     subresource: String,
     scope: &'static str,
     component: &'static str,
+}
+
+/// [`Labels`] without the dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Plain {
+    verb: &'static str,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+    component: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Termination {
+    #[prometheus(flatten)]
+    labels: Plain,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Abort {
+    verb: &'static str,
+    group: String,
+    version: String,
+    resource: String,
+    subresource: String,
+    scope: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Filter {
+    filter: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,10 +200,24 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Arc<Self> {
         let in_flight = Family::<Kind, Gauge>::default();
         let new: fn() -> Histogram = || Histogram::new(DURATIONS);
+        let sli: fn() -> Histogram = || Histogram::new(SLI_DURATIONS);
+        let sizes: fn() -> Histogram = || Histogram::new(SIZES);
+        let filter: fn() -> Histogram = || Histogram::new(FILTERS);
+        let filters = Family::<Filter, Histogram, fn() -> Histogram>::new_with_constructor(filter);
+        let of_filter = |filter| filters.get_or_create_owned(&Filter { filter });
         let metrics = Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(new),
+            sli_durations: Family::new_with_constructor(sli),
+            sizes: Family::new_with_constructor(sizes),
             long_running: Family::default(),
+            terminations: Family::default(),
+            aborts: Family::default(),
+            deprecated: Family::default(),
+            authentication: of_filter("authentication"),
+            authorization: of_filter("authorization"),
+            audit: of_filter("audit"),
+            expirations: Histogram::new(EXPIRATIONS),
             reading: in_flight.get_or_create_owned(&Kind {
                 request_kind: "readOnly",
             }),
@@ -127,6 +235,7 @@ impl Metrics {
         registry.register("apiserver_request", requests, metrics.requests.clone());
         registry.register("apiserver_request_duration_seconds", durations, metrics.durations.clone());
         registry.register("apiserver_longrunning_requests", long_running, metrics.long_running.clone());
+        metrics.register_further(registry, filters);
         let current = "[STABLE] Number of currently used inflight request limit of this apiserver per request kind";
         registry.register("apiserver_current_inflight_requests", current, in_flight);
         let handshakes = "[ALPHA] Number of requests dropped with 'TLS handshake error from' error";
@@ -137,6 +246,32 @@ impl Metrics {
             metrics.panics.clone(),
         );
         Arc::new(metrics)
+    }
+
+    fn register_further(&self, registry: &mut Registry, filters: Family<Filter, Histogram, fn() -> Histogram>) {
+        let sli = "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component";
+        registry.register("apiserver_request_sli_duration_seconds", sli, self.sli_durations.clone());
+        let sizes = "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component";
+        registry.register("apiserver_response_sizes", sizes, self.sizes.clone());
+        let terminations = "[ALPHA] Number of requests which apiserver terminated in self-defense";
+        registry.register("apiserver_request_terminations", terminations, self.terminations.clone());
+        let aborts = "[ALPHA] Number of requests which apiserver aborted possibly due to a timeout, for each group, version, verb, resource, subresource and scope";
+        registry.register("apiserver_request_aborts", aborts, self.aborts.clone());
+        let deprecated = "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release";
+        registry.register("apiserver_requested_deprecated_apis", deprecated, self.deprecated.clone());
+        let filter = "[ALPHA] Request filter latency distribution in seconds, for each filter type";
+        registry.register("apiserver_request_filter_duration_seconds", filter, filters);
+        let expiration = "[ALPHA] Distribution of the remaining lifetime on the certificate used to authenticate a request";
+        registry.register(
+            "apiserver_client_certificate_expiration_seconds",
+            expiration,
+            self.expirations.clone(),
+        );
+    }
+
+    /// Somebody asks for an API version that goes away.
+    pub(crate) fn deprecated(&self, api: &DeprecatedApi) {
+        self.deprecated.get_or_create(api).set(1);
     }
 
     /// The series of a request. `serves` is asked only if the combination is new.
@@ -168,11 +303,20 @@ impl Metrics {
     fn make(&self, names: Names<'_>, long_running: bool) -> Arc<Series> {
         let full = self.found.load().len() >= MAX_SERIES;
         let labels = if full { names.nameless().labels() } else { names.labels() };
+        let plain = labels.plain();
+        let reads = matches!(labels.verb, "GET" | "LIST");
         let series = Arc::new(Series {
             requests: self.requests.clone(),
             duration: self.durations.get_or_create_owned(&labels),
+            sli_duration: labels
+                .dry_run
+                .is_empty()
+                .then(|| self.sli_durations.get_or_create_owned(&plain)),
+            sizes: reads.then(|| self.sizes.get_or_create_owned(&plain)),
             codes: RwLock::default(),
-            running: long_running.then(|| self.long_running.get_or_create_owned(&labels)),
+            running: long_running.then(|| self.long_running.get_or_create_owned(&plain)),
+            terminations: self.terminations.clone(),
+            aborts: self.aborts.clone(),
             labels,
         });
         if !full {
@@ -197,9 +341,49 @@ impl Series {
         Some(Running(gauge))
     }
 
+    /// The verb as it is reported.
+    pub(crate) fn verb(&self) -> &'static str {
+        self.labels.verb
+    }
+
+    /// The server ended a request in self-defence, with this code.
+    pub(crate) fn terminated(&self, code: u16) {
+        let labels = self.labels.plain();
+        self.terminations.get_or_create(&Termination { labels, code }).inc();
+    }
+
+    /// The server broke an answer off.
+    pub(crate) fn aborted(&self) {
+        let Plain {
+            verb,
+            group,
+            version,
+            resource,
+            subresource,
+            scope,
+            ..
+        } = self.labels.plain();
+        let abort = Abort {
+            verb,
+            group,
+            version,
+            resource,
+            subresource,
+            scope,
+        };
+        self.aborts.get_or_create(&abort).inc();
+    }
+
     /// One answered request.
-    pub(crate) fn record(&self, code: u16, took: Duration) {
+    pub(crate) fn record(&self, code: u16, took: Duration, bytes: u64) {
         self.duration.observe(took.as_secs_f64());
+        if let Some(sli) = &self.sli_duration {
+            sli.observe(took.as_secs_f64());
+        }
+        if let Some(sizes) = &self.sizes {
+            // Exact up to 9 PB.
+            sizes.observe(bytes as f64);
+        }
         let known = self
             .codes
             .read()
@@ -240,6 +424,18 @@ impl Labels {
             version: &self.version,
             resource: &self.resource,
             subresource: &self.subresource,
+            scope: self.scope,
+            component: self.component,
+        }
+    }
+
+    fn plain(&self) -> Plain {
+        Plain {
+            verb: self.verb,
+            group: self.group.clone(),
+            version: self.version.clone(),
+            resource: self.resource.clone(),
+            subresource: self.subresource.clone(),
             scope: self.scope,
             component: self.component,
         }
@@ -407,7 +603,7 @@ mod tests {
                 r#"verb="WATCH",dry_run="",group="g",version="v1",resource="xs",subresource="",scope="cluster",component="apiserver""#,
             ),
         ] {
-            ask(&metrics, method, uri, true).record(200, Duration::ZERO);
+            ask(&metrics, method, uri, true).record(200, Duration::ZERO, 0);
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
             assert!(

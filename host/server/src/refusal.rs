@@ -17,6 +17,10 @@ pub struct Client {
     agent: Option<HeaderValue>,
 }
 
+/// Goes with a refusal, for those who keep records of answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal(pub(crate) Status);
+
 // === impl Client ===
 
 impl Client {
@@ -45,6 +49,7 @@ impl Client {
         if let Some(seconds) = status.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(Refusal(status.clone()));
         response
     }
 }

@@ -24,7 +24,9 @@ use outrigger_catalog::{Catalog, Document, Snapshot};
 use outrigger_resources::{Answer, Tables};
 
 use crate::call::{Body, Call, Endpoint};
+use crate::metrics::DeprecatedApi;
 use crate::refusal::Client;
+use crate::warnings::Warnings;
 
 /// The endpoint behind the filters.
 pub struct Routes {
@@ -42,6 +44,7 @@ struct Wish<'a> {
 
 /// Bodies above this are compressed for clients that can read it (apiserver `responsewriters/writers.go`).
 const GZIP_ABOVE: usize = 128 << 10;
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// A document whose URL carries its hash never changes (kube-openapi `handler3`).
 const ONE_YEAR: &str = "public, immutable, max-age=31536000";
 
@@ -83,7 +86,13 @@ impl Endpoint for Routes {
     }
 
     async fn answer(&self, call: Call) -> Response<Body> {
-        let Call { info, parts, .. } = call;
+        let Call {
+            info,
+            parts,
+            warnings,
+            audit,
+            ..
+        } = call;
         let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let wish = Wish {
@@ -92,10 +101,17 @@ impl Endpoint for Routes {
             if_none_match: parts.headers.get(header::IF_NONE_MATCH),
         };
         let snapshot = self.catalog.snapshot();
+        let deprecated = deprecation(&snapshot, &info, &warnings);
+        let attach = |mut response: Response<Body>| {
+            if let Some(api) = deprecated.clone() {
+                response.extensions_mut().insert(api);
+            }
+            response
+        };
         let outcome = if info.is_resource_request {
             match self.resource(&snapshot, &info, &query, &wish).await {
                 Ok(Answer::Document { content_type, body }) => Ok(whole(content_type, body)),
-                Ok(Answer::Events { content_type, events }) => return streamed(content_type, events),
+                Ok(Answer::Events { content_type, events }) => return attach(streamed(content_type, events)),
                 Err(status) => Err(status),
             }
         } else {
@@ -103,14 +119,56 @@ impl Endpoint for Routes {
         };
         let response = match outcome {
             Ok(response) => response,
-            Err(status) => return Client::of(&parts).refuse(&status),
+            Err(status) => return attach(Client::of(&parts).refuse(&status)),
         };
+        if audit.wants_response_object() && is_protobuf(&response) {
+            // The audit log wants JSON, whatever the client wanted.
+            let accept = wish.accept.map(|a| a.replace(PROTOBUF, "application/json"));
+            let wish = Wish {
+                accept: accept.as_deref(),
+                pretty: false,
+                if_none_match: None,
+            };
+            if let Ok(Answer::Document { body, .. }) = self.resource(&snapshot, &info, &query, &wish).await {
+                audit.response_object(body.into());
+            }
+        }
         let gzip = text(header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
-        match compressed(response, gzip).await {
+        attach(match compressed(response, gzip).await {
             Ok(response) => response,
             Err(status) => Client::of(&parts).refuse(&status),
-        }
+        })
     }
+}
+
+/// Warns of a deprecated version, in the words that a CRD's would have (apiextensions `defaultDeprecationWarning`), and says what to
+/// count. Whoever asks is told, also if the answer is a refusal.
+fn deprecation(snapshot: &Snapshot, info: &RequestInfo, warnings: &Warnings) -> Option<DeprecatedApi> {
+    let served = snapshot.resource(&info.api_group, &info.api_version, &info.resource)?;
+    let resource = &served.resource;
+    let of = |version: &str| resource.deprecated.iter().find(|d| d.version == version);
+    let deprecated = of(&info.api_version)?;
+    if deprecated.warning.is_empty() {
+        let name = |version: &str| format!("{}/{version} {}", resource.group, resource.kind);
+        let instead = resource.versions.iter().find(|v| of(v).is_none());
+        let instead = instead.map(|v| format!("; use {}", name(v))).unwrap_or_default();
+        warnings.add(&format!("{} is deprecated{instead}", name(&info.api_version)));
+    } else {
+        warnings.add(&deprecated.warning);
+    }
+    Some(DeprecatedApi {
+        group: info.api_group.clone(),
+        version: info.api_version.clone(),
+        resource: info.resource.clone(),
+        // A path under a resource that has none is the client's invention, and no label.
+        subresource: String::new(),
+        removed_release: deprecated.removed_release.clone(),
+    })
+}
+
+fn is_protobuf(response: &Response<Vec<u8>>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|k| k.as_bytes().starts_with(PROTOBUF.as_bytes()))
 }
 
 /// A discovery or OpenAPI document.
@@ -210,7 +268,8 @@ fn moved(to: &str) -> Result<Response<Vec<u8>>, Status> {
     Ok(response)
 }
 
-fn accepts_gzip(header: &str) -> bool {
+/// Whether an `Accept-Encoding` takes gzip.
+pub(crate) fn accepts_gzip(header: &str) -> bool {
     header.split(',').any(|one| {
         let mut parts = one.split(';').map(str::trim);
         parts.next() == Some("gzip") && !parts.any(|p| p.replace(' ', "").trim_start_matches("q=").parse() == Ok(0.0_f32))
@@ -239,7 +298,39 @@ async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Result<Response<
 
 #[cfg(test)]
 mod tests {
+    use outrigger_api::manifest::{Resource, Scope};
+
     use super::*;
+
+    #[test]
+    fn a_deprecated_version_is_said_and_counted() {
+        let berths = Resource::table("Berth", "berths", Scope::Cluster)
+            .group("harbor.example.com")
+            .version("v1")
+            .version("v1beta1")
+            .version("v1alpha1")
+            .deprecated("v1beta1", "")
+            .deprecated("v1alpha1", "it goes");
+        let snapshot = Catalog::new(vec![berths], Arc::new(outrigger_storage::Nothing)).snapshot();
+        for (path, want) in [
+            ("v1/berths", None),
+            (
+                "v1beta1/berths/a",
+                Some("299 - \"harbor.example.com/v1beta1 Berth is deprecated; use harbor.example.com/v1 Berth\""),
+            ),
+            ("v1alpha1/berths", Some("299 - \"it goes\"")),
+            ("v1alpha1/others", None),
+        ] {
+            let uri = format!("/apis/harbor.example.com/{path}").parse().unwrap();
+            let info = RequestInfo::parse(&Method::GET, &uri).unwrap();
+            let warnings = Warnings::default();
+            let api = deprecation(&snapshot, &info, &warnings);
+            let mut headers = http::HeaderMap::new();
+            warnings.write(&mut headers);
+            assert_eq!(headers.get(header::WARNING).map(|v| v.to_str().unwrap()), want, "{path}");
+            assert_eq!(api.map(|a| a.version), want.map(|_| info.api_version.clone()), "{path}");
+        }
+    }
 
     #[test]
     fn gzip_is_taken_when_offered() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use outrigger_sandbox::{ArtifactCache, CacheError, Capability, Inspection, LoadError, Origin, Plugin, Role, Unfit};
 
@@ -246,12 +247,14 @@ async fn compiled_code_is_kept_checked_and_pruned() {
     std::fs::write(folder.join("old-engine.cwasm"), "old").unwrap();
     let digest = Inspection::read(&bytes).unwrap().digest;
     assert_eq!(
-        cache.prune(engine(), &BTreeSet::from([digest])).unwrap(),
+        cache.prune(engine(), &BTreeSet::from([digest]), Duration::ZERO).unwrap(),
         1,
         "only the other engine's"
     );
     assert_eq!(origin().await, Origin::Cached);
-    assert_eq!(cache.prune(engine(), &BTreeSet::new()).unwrap(), 1);
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(cache.prune(engine(), &BTreeSet::new(), day).unwrap(), 0, "used today");
+    assert_eq!(cache.prune(engine(), &BTreeSet::new(), Duration::ZERO).unwrap(), 1);
     assert_eq!(files(&folder).len(), 1, "somebody may still be writing the temporary one");
 }
 

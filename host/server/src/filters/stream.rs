@@ -3,7 +3,6 @@
 //! Small answers that are whole in memory never come here; they are over when they are handed to the connection. Large ones are
 //! handed over in pieces: what a slow client has not taken yet stays ours to give up, with the seat that it holds.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,6 +16,11 @@ use crate::call::Body;
 
 /// An answer up to this is handed over at once; a larger one in pieces of this size.
 pub const PIECE: usize = 64 * 1024;
+/// What lasts as long as a body, and hears how that ended.
+pub trait Ending: Send {
+    /// So many bytes were written; `broken` if the server itself broke off.
+    fn ended(&mut self, bytes: u64, broken: bool);
+}
 
 /// A body with everything that lasts as long as it does.
 pub struct Held {
@@ -24,7 +28,9 @@ pub struct Held {
     rest: Bytes,
     deadline: Option<Pin<Box<Sleep>>>,
     draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _held: Box<dyn Any + Send>,
+    held: Box<dyn Ending>,
+    bytes: u64,
+    broken: bool,
 }
 
 /// Why a body broke off; the client sees a reset stream.
@@ -41,14 +47,27 @@ enum Broken {
 impl Held {
     /// Holds `held` until the body has ended or was dropped. With a deadline the body breaks off then, and with `draining` it
     /// ends, properly, when that is cancelled.
-    pub fn wrap(inner: Body, deadline: Option<Instant>, draining: Option<CancellationToken>, held: impl Send + 'static) -> Body {
+    pub fn wrap(
+        inner: Body,
+        deadline: Option<Instant>,
+        draining: Option<CancellationToken>,
+        held: impl Ending + 'static,
+    ) -> Body {
         Body::new(Self {
             inner,
             rest: Bytes::new(),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
             draining: draining.map(|token| Box::pin(token.cancelled_owned())),
-            _held: Box::new(held),
+            held: Box::new(held),
+            bytes: 0,
+            broken: false,
         })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.ended(self.bytes, self.broken);
     }
 }
 
@@ -62,10 +81,12 @@ impl http_body::Body for Held {
             this.deadline = None;
             this.inner = Body::empty();
             this.rest = Bytes::new();
+            this.broken = true;
             return Poll::Ready(Some(Err(axum::Error::new(Broken::Deadline))));
         }
         if !this.rest.is_empty() {
             let piece = this.rest.split_to(PIECE.min(this.rest.len()));
+            this.bytes += piece.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
@@ -74,6 +95,7 @@ impl http_body::Body for Held {
                 let frame = match frame.into_data() {
                     Ok(mut data) => {
                         this.rest = data.split_off(PIECE.min(data.len()));
+                        this.bytes += data.len() as u64;
                         Frame::data(data)
                     }
                     Err(trailers) => trailers,
@@ -85,6 +107,7 @@ impl http_body::Body for Held {
             Err(_panic) => {
                 tracing::error!("a response body panicked");
                 this.inner = Body::empty();
+                this.broken = true;
                 return Poll::Ready(Some(Err(axum::Error::new(Broken::Panic))));
             }
         }

@@ -13,6 +13,7 @@ mod frames;
 mod hot_path;
 mod identity;
 mod limits;
+mod observation;
 mod optional;
 mod refusals;
 mod slow;

@@ -52,6 +52,7 @@ pub(crate) struct World {
 #[derive(Default)]
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
+    pub(crate) observation: outrigger_server::Observation,
     pub(crate) options: ServerOptions,
     pub(crate) optional: Optional,
     pub(crate) tls: TlsOptions,
@@ -144,6 +145,7 @@ impl World {
             endpoint: Arc::clone(&endpoint) as Arc<dyn Endpoint>,
             limits: setup.limits,
             optional: setup.optional,
+            observation: setup.observation,
             draining: CancellationToken::new(),
         });
         let tls = Tls::new(Arc::clone(&certificates), trust, setup.tls);
@@ -416,6 +418,18 @@ impl Endpoint for Obedient {
                 Ok(body) => Response::new(Body::from(body.len().to_string())),
                 Err(status) => client.refuse(&status),
             },
+            "warn" => {
+                call.warnings.add("mind \"the gap\"");
+                call.warnings.add("mind \"the gap\"");
+                Response::new(Body::from("warned"))
+            }
+            "json" => {
+                let mut response = Response::new(Body::from(r#"{"kind":"Thing"}"#));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+                response
+            }
             "missing" => {
                 let mut response = Response::new(Body::from("no"));
                 *response.status_mut() = StatusCode::NOT_FOUND;
