@@ -23,6 +23,12 @@ const CONTROLLERS: &str = "serviceaccount-token-controller,serviceaccount-contro
 namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller,deployment-controller,\
 replicaset-controller,horizontal-pod-autoscaler-controller";
 
+/// Records whatever the users `auditor` and `auditor-weak` do, and nothing else.
+pub const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+rules: [{level: RequestResponse, users: [auditor, auditor-weak]}]
+";
+
 /// A running control plane. Dropped, it ends.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -112,7 +118,11 @@ impl ControlPlane {
         })?;
         house.keep(program)?;
 
+        let audit_policy = house.folder.join("audit-policy.yaml");
+        std::fs::write(&audit_policy, AUDIT_POLICY)?;
         let apiserver = house.launch("kube-apiserver", |c| {
+            c.arg("--audit-policy-file").arg(&audit_policy);
+            c.arg("--audit-log-path").arg(house.audit_log());
             c.args([
                 "--etcd-servers",
                 &clients,
@@ -200,6 +210,12 @@ impl ControlPlane {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// kube-apiserver's audit log; [`AUDIT_POLICY`] says what is in it.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder.join("audit.log")
     }
 
     /// The cluster's authority: it signs servers, kubelets and users.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
+mod audit;
 mod autoscaling;
 mod house;
 mod kubectl;
