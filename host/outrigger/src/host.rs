@@ -14,8 +14,8 @@ use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{Tables, WatchMetrics};
 use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls, TlsOptions,
-    process,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
+    TlsOptions, process,
 };
 use outrigger_storage::LiveIndex;
 use prometheus_client::metrics::gauge::Gauge;

@@ -140,10 +140,27 @@ mod tests {
 
     use super::*;
 
+    /// Hears how a body ended: bytes, and whether the server broke off.
+    struct Listener(Option<tokio::sync::oneshot::Sender<(u64, bool)>>);
+
+    impl Ending for Listener {
+        fn ended(&mut self, bytes: u64, broken: bool) {
+            if let Some(hears) = self.0.take() {
+                hears.send((bytes, broken)).unwrap();
+            }
+        }
+    }
+
+    fn listener() -> (Listener, tokio::sync::oneshot::Receiver<(u64, bool)>) {
+        let (tells, hears) = tokio::sync::oneshot::channel();
+        (Listener(Some(tells)), hears)
+    }
+
     #[tokio::test]
     async fn large_answers_go_out_in_pieces_and_say_how_long_they_are() {
         for (size, pieces) in [(0, 0), (1, 1), (PIECE, 1), (PIECE + 1, 2), (3 * PIECE, 3)] {
-            let mut held = Held::wrap(Body::from(vec![b'x'; size]), None, None, ());
+            let (listener, heard) = listener();
+            let mut held = Held::wrap(Body::from(vec![b'x'; size]), None, None, listener);
             assert_eq!(held.size_hint().exact(), Some(size as u64), "{size}");
             let (mut seen, mut count) = (0, 0);
             while let Some(frame) = held.frame().await {
@@ -155,16 +172,20 @@ mod tests {
             }
             assert_eq!((seen, count), (size, pieces), "{size}");
             assert!(held.is_end_stream());
+            drop(held);
+            assert_eq!(heard.await, Ok((size as u64, false)));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_taken_in_time_is_given_up() {
-        let seat = tokio::sync::oneshot::channel::<()>();
+        let (listener, heard) = listener();
         let deadline = Instant::now() + std::time::Duration::from_secs(1);
-        let mut held = Held::wrap(Body::from(vec![b'x'; 3 * PIECE]), Some(deadline), None, seat.0);
+        let mut held = Held::wrap(Body::from(vec![b'x'; 3 * PIECE]), Some(deadline), None, listener);
         assert!(held.frame().await.unwrap().is_ok());
         tokio::time::advance(std::time::Duration::from_secs(2)).await;
         assert!(held.frame().await.unwrap().is_err());
+        drop(held);
+        assert_eq!(heard.await, Ok((PIECE as u64, true)));
     }
 }
