@@ -76,49 +76,9 @@ pub(crate) struct Flags {
     #[arg(long, default_value_t = 10 * 1024 * 1024, allow_negative_numbers = true, value_name = "BYTES")]
     audit_log_truncate_max_batch_size: i64,
 
-    #[command(flatten)]
-    refused: Refused,
-
     /// File with the tracing configuration (apiserver.config.k8s.io TracingConfiguration); without it nothing is traced.
     #[arg(long, value_name = "FILE")]
     tracing_config_file: Option<PathBuf>,
-}
-
-/// Upstream's flags that this server does not have; they are here to be refused with a sentence.
-#[derive(Debug, Args)]
-struct Refused {
-    #[arg(long, hide = true)]
-    audit_log_batch_throttle_enable: Option<String>,
-    #[arg(long, hide = true)]
-    audit_log_batch_throttle_qps: Option<String>,
-    #[arg(long, hide = true)]
-    audit_log_batch_throttle_burst: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_config_file: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_initial_backoff: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_mode: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_version: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_buffer_size: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_max_size: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_max_wait: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_throttle_enable: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_throttle_qps: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_batch_throttle_burst: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_truncate_enabled: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_truncate_max_event_size: Option<String>,
-    #[arg(long, hide = true)]
-    audit_webhook_truncate_max_batch_size: Option<String>,
 }
 
 /// How long the last events and spans may take to leave.
@@ -129,7 +89,6 @@ const CLOSING: Duration = Duration::from_secs(5);
 impl Flags {
     /// Opens the log and the exporter, if they are wanted. Needs the runtime.
     pub(crate) fn open(&self, registry: &mut Registry) -> Result<Observation> {
-        self.refused.check()?;
         Ok(Observation {
             audit: self.audit(registry)?,
             tracer: self.tracer()?,
@@ -262,44 +221,6 @@ pub(crate) async fn close(observation: &Observation) {
     }
 }
 
-// === impl Refused ===
-
-impl Refused {
-    fn check(&self) -> Result<()> {
-        let webhook = [
-            ("config-file", &self.audit_webhook_config_file),
-            ("initial-backoff", &self.audit_webhook_initial_backoff),
-            ("mode", &self.audit_webhook_mode),
-            ("version", &self.audit_webhook_version),
-            ("batch-buffer-size", &self.audit_webhook_batch_buffer_size),
-            ("batch-max-size", &self.audit_webhook_batch_max_size),
-            ("batch-max-wait", &self.audit_webhook_batch_max_wait),
-            ("batch-throttle-enable", &self.audit_webhook_batch_throttle_enable),
-            ("batch-throttle-qps", &self.audit_webhook_batch_throttle_qps),
-            ("batch-throttle-burst", &self.audit_webhook_batch_throttle_burst),
-            ("truncate-enabled", &self.audit_webhook_truncate_enabled),
-            ("truncate-max-event-size", &self.audit_webhook_truncate_max_event_size),
-            ("truncate-max-batch-size", &self.audit_webhook_truncate_max_batch_size),
-        ];
-        if let Some((name, _)) = webhook.iter().find(|(_, value)| value.is_some()) {
-            bail!(
-                "--audit-webhook-{name}: audit events are not sent to webhooks; write them with --audit-log-path and let a collector \
-                 read the file"
-            );
-        }
-        let throttle = [
-            ("enable", &self.audit_log_batch_throttle_enable),
-            ("qps", &self.audit_log_batch_throttle_qps),
-            ("burst", &self.audit_log_batch_throttle_burst),
-        ];
-        let harmless = |value: &str| value == "false";
-        if let Some((name, _)) = throttle.iter().find(|(_, v)| v.as_deref().is_some_and(|v| !harmless(v))) {
-            bail!("--audit-log-batch-throttle-{name}: writing to a file is not throttled");
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -348,14 +269,6 @@ mod tests {
                 "invalid group version, allowed versions are [\"audit.k8s.io/v1\"]",
             ),
             (
-                "--audit-webhook-config-file=x",
-                "--audit-webhook-config-file: audit events are not sent to webhooks; write them with --audit-log-path and let a collector read the file",
-            ),
-            (
-                "--audit-log-batch-throttle-enable=true",
-                "--audit-log-batch-throttle-enable: writing to a file is not throttled",
-            ),
-            (
                 "--tracing-config-file=/nowhere/at/all",
                 "tracing-config-file /nowhere/at/all does not exist",
             ),
@@ -366,12 +279,7 @@ mod tests {
         let missing = open(&["--audit-policy-file=/nowhere/at/all"]).unwrap_err();
         assert!(format!("{missing:#}").starts_with("loading audit policy file: failed to read file path \"/nowhere/at/all\":"));
         assert!(open(&[]).unwrap().audit.is_none());
-        assert!(
-            open(&["--audit-log-path=-", "--audit-log-batch-throttle-enable=false"])
-                .unwrap()
-                .audit
-                .is_none()
-        );
+        assert!(open(&["--audit-log-path=-"]).unwrap().audit.is_none());
         let path = format!("--audit-log-path={}", dir.path().join("deep/audit.log").display());
         let policy = format!("--audit-policy-file={}", policy.display());
         assert!(open(&[&policy, &path]).unwrap().audit.is_some());

@@ -4,8 +4,11 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+const NO_WEBHOOK: &str =
+    "audit events are not sent to webhooks; write them with --audit-log-path and let a collector read the file";
+
 /// Flag and sentence; `docs/flags.md` has the same list.
-const REFUSED: [(&str, &str); 20] = [
+const REFUSED: [(&str, &str); 36] = [
     (
         "advertise-address",
         "the APIService names the Service that leads here; there is nothing to advertise",
@@ -56,6 +59,22 @@ const REFUSED: [(&str, &str); 20] = [
         "egress-selector-config-file",
         "kube-apiserver is reached directly; no konnectivity is needed or spoken",
     ),
+    ("audit-webhook-config-file", NO_WEBHOOK),
+    ("audit-webhook-initial-backoff", NO_WEBHOOK),
+    ("audit-webhook-mode", NO_WEBHOOK),
+    ("audit-webhook-version", NO_WEBHOOK),
+    ("audit-webhook-batch-buffer-size", NO_WEBHOOK),
+    ("audit-webhook-batch-max-size", NO_WEBHOOK),
+    ("audit-webhook-batch-max-wait", NO_WEBHOOK),
+    ("audit-webhook-batch-throttle-enable", NO_WEBHOOK),
+    ("audit-webhook-batch-throttle-qps", NO_WEBHOOK),
+    ("audit-webhook-batch-throttle-burst", NO_WEBHOOK),
+    ("audit-webhook-truncate-enabled", NO_WEBHOOK),
+    ("audit-webhook-truncate-max-event-size", NO_WEBHOOK),
+    ("audit-webhook-truncate-max-batch-size", NO_WEBHOOK),
+    ("audit-log-batch-throttle-enable", "writing to a file is not throttled"),
+    ("audit-log-batch-throttle-qps", "writing to a file is not throttled"),
+    ("audit-log-batch-throttle-burst", "writing to a file is not throttled"),
 ];
 
 /// The sentence for a command line that clap refused because of one of these flags.
