@@ -6,6 +6,7 @@
 //! stops namespace deletion in the whole cluster.
 
 mod documents;
+mod messages;
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha512};
 use crate::manifest::Resource;
 
 pub use documents::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions, RootPaths, VersionInfo};
+pub use messages::protobuf;
 
 /// One API group with everything that is served in it.
 #[derive(Debug, Clone, PartialEq)]

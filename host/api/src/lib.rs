@@ -10,6 +10,7 @@ pub mod identity;
 pub mod json;
 pub mod list_options;
 pub mod media;
+pub mod message;
 pub mod meta;
 pub mod openapi;
 pub mod protobuf;

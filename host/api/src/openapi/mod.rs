@@ -21,6 +21,7 @@
 //! kubectl's refusal is the truth; metrics-server's document reads the same.
 
 mod definitions;
+mod gnostic;
 mod parameters;
 mod paths;
 mod sanitise;
@@ -33,6 +34,7 @@ use serde_json::{Map, Value, json};
 use crate::discovery::{ServedGroup, hash};
 use definitions::Definitions;
 
+pub use gnostic::Specification;
 pub use sanitise::{Sanitised, sanitise};
 
 /// Title and version of the documents.
