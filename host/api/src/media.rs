@@ -174,13 +174,17 @@ impl Encoding {
     /// (apiserver `responsewriters.WriteObjectNegotiated`).
     #[must_use]
     pub fn of_status(accept: Option<&str>, pretty: bool) -> Self {
+        Self::plain(accept, pretty).unwrap_or(Self::Json { pretty: true })
+    }
+
+    /// Of something that has one form only.
+    fn plain(accept: Option<&str>, pretty: bool) -> Option<Self> {
         negotiate(accept, false, |kind, parameters| {
             parameters
                 .convert
                 .is_none()
                 .then(|| kind.encoding(pretty || parameters.pretty))
         })
-        .unwrap_or(Self::Json { pretty: true })
     }
 }
 
@@ -214,35 +218,30 @@ impl DiscoveryForm {
 
     /// Picks between plain and aggregated discovery at `/apis`. A clause that asks for the aggregated list in v2 wins
     /// wherever it stands (apiserver `discovery/aggregated/wrapper.go`); v2beta1 is gone, so such a clause falls to the
-    /// next one. `protobuf` tells whether the plain form can be had in protobuf; the aggregated form comes as JSON or
-    /// YAML only.
+    /// next one. Both forms can be had in every encoding.
     ///
     /// # Errors
     /// 406 with the media types that can be had.
-    pub fn negotiate(accept: Option<&str>, pretty: bool, protobuf: bool) -> Result<(Self, Encoding), Status> {
+    pub fn negotiate(accept: Option<&str>, pretty: bool) -> Result<(Self, Encoding), Status> {
         let aggregated = accept.filter(|a| !a.is_empty()).and_then(|accept| {
             negotiate(Some(accept), false, |kind, parameters| {
                 let encoding = kind.encoding(pretty || parameters.pretty);
                 let asked = parameters.convert == Some(("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2"));
-                (asked && encoding != Encoding::Protobuf).then_some((Self::Aggregated, encoding))
+                asked.then_some((Self::Aggregated, encoding))
             })
         });
         if let Some(aggregated) = aggregated {
             return Ok(aggregated);
         }
-        Self::negotiate_plain(accept, pretty, protobuf).map(|encoding| (Self::Plain, encoding))
+        Self::negotiate_plain(accept, pretty).map(|encoding| (Self::Plain, encoding))
     }
 
-    /// The encoding of a document that has one form only: group and resource lists, `/version`.
+    /// The encoding of a document that has one form only: groups and lists of resources.
     ///
     /// # Errors
     /// 406 with the media types that can be had.
-    pub fn negotiate_plain(accept: Option<&str>, pretty: bool, protobuf: bool) -> Result<Encoding, Status> {
-        negotiate(accept, false, |kind, parameters| {
-            let possible = parameters.convert.is_none() && (protobuf || kind != Kind::Protobuf);
-            possible.then(|| kind.encoding(pretty || parameters.pretty))
-        })
-        .ok_or_else(|| Status::not_acceptable(accepted(protobuf)))
+    pub fn negotiate_plain(accept: Option<&str>, pretty: bool) -> Result<Encoding, Status> {
+        Encoding::plain(accept, pretty).ok_or_else(|| Status::not_acceptable(accepted(true)))
     }
 
     /// The `Content-Type` of this form in an encoding.
@@ -251,7 +250,10 @@ impl DiscoveryForm {
         match (self, encoding) {
             (Self::Aggregated, Encoding::Json { .. }) => Self::AGGREGATED_JSON,
             (Self::Aggregated, Encoding::Yaml) => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            (_, encoding) => encoding.content_type(),
+            (Self::Aggregated, Encoding::Protobuf) => {
+                "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            }
+            (Self::Plain, encoding) => encoding.content_type(),
         }
     }
 }
@@ -302,9 +304,7 @@ fn negotiate<T>(
     let Some(accept) = accept.filter(|a| !a.is_empty()) else {
         return fits(Kind::Json, &Parameters::default());
     };
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcards().cmp(&b.wildcards())));
-    clauses.iter().find_map(|clause| {
+    clauses(accept).iter().find_map(|clause| {
         let parameters = clause.parameters();
         [Kind::Json, Kind::Yaml, Kind::Protobuf]
             .into_iter()
@@ -315,6 +315,26 @@ fn negotiate<T>(
                 let version = parameters.server_version.is_empty() || (server_versions && parameters.server_version == "v1");
                 if stream && version { fits(kind, &parameters) } else { None }
             })
+    })
+}
+
+/// The clauses of an Accept header, best first.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(a.wildcards().cmp(&b.wildcards())));
+    clauses
+}
+
+/// The first of these media types (`application/…`, told by what follows the slash) that an Accept header takes, best clause
+/// first, whatever parameters it has: how kube-openapi and go-restful negotiate. Without a header, the first.
+#[must_use]
+pub fn first_of(accept: Option<&str>, subs: &[&'static str]) -> Option<&'static str> {
+    let Some(accept) = accept.filter(|a| !a.is_empty()) else {
+        return subs.first().copied();
+    };
+    clauses(accept).iter().find_map(|clause| {
+        let application = matches!(clause.main, "application" | "*");
+        subs.iter().copied().find(|sub| application && (clause.sub == "*" || clause.sub == *sub))
     })
 }
 
@@ -546,7 +566,7 @@ mod tests {
             ("application/json;as=Table", None),
         ] {
             assert_eq!(
-                DiscoveryForm::negotiate_plain(Some(accept), false, true).ok(),
+                DiscoveryForm::negotiate_plain(Some(accept), false).ok(),
                 want,
                 "{accept}"
             );
@@ -608,13 +628,25 @@ mod tests {
             (format!("{v2};profile=nopeer"), Some((Aggregated, COMPACT))),
             (format!("{beta},application/json"), Some((Plain, COMPACT))),
             (v2.replace("json", "yaml"), Some((Aggregated, Encoding::Yaml))),
+            (
+                format!("{},{v2}", v2.replace("json", "vnd.kubernetes.protobuf")),
+                Some((Aggregated, Encoding::Protobuf)),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf".to_owned(),
+                Some((Plain, Encoding::Protobuf)),
+            ),
             (beta.to_owned(), None),
             ("application/json".to_owned(), Some((Plain, COMPACT))),
             (String::new(), Some((Plain, COMPACT))),
         ] {
-            assert_eq!(DiscoveryForm::negotiate(Some(&accept), false, false).ok(), want, "{accept}");
+            assert_eq!(DiscoveryForm::negotiate(Some(&accept), false).ok(), want, "{accept}");
         }
         assert_eq!(Aggregated.content_type(COMPACT), v2);
+        assert_eq!(
+            Aggregated.content_type(Encoding::Protobuf),
+            v2.replace("json", "vnd.kubernetes.protobuf")
+        );
         assert_eq!(Plain.content_type(COMPACT), "application/json");
     }
 

@@ -191,7 +191,7 @@ mod tests {
             "a snapshot never changes"
         );
         assert!(catalog.snapshot().resource("a.example.com", "v1", "things").is_some());
-        let etag = |c: &Catalog| c.snapshot().documents().at("/apis").unwrap().etag.clone();
+        let etag = |c: &Catalog| c.snapshot().documents().at("/apis").unwrap().etag().to_owned();
         let both = etag(&catalog);
         catalog.replace(vec![plugin("a", "2", "a.example.com", "a.wasm")]);
         assert_eq!(served(&catalog), ["a:2"]);

@@ -13,7 +13,7 @@ mod snapshot;
 pub mod testing;
 
 pub use catalog::{Catalog, Refused};
-pub use documents::{Document, Documents};
+pub use documents::{Document, Documents, Form, Kind};
 pub use folder::{Failure, Folder, Loads};
 pub use guest::Guest;
 pub use snapshot::{Installed, Served, Snapshot};

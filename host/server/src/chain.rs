@@ -43,6 +43,7 @@ use crate::refusal::Client;
 use crate::stream_task;
 use crate::traces::{RequestSpan, Seen};
 use crate::warnings::Warnings;
+use crate::version;
 
 /// What a chain is made of.
 pub struct ChainParts {
@@ -515,13 +516,7 @@ impl Chain {
         match path {
             "/metrics" => Some(exposition::answer(&self.registry, &parts.headers)),
             "/metrics/slis" => Some(exposition::answer(self.health.slis(), &parts.headers)),
-            "/version" => {
-                let mut response = Response::new(Body::from(self.version.clone()));
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Some(Ok(response))
-            }
+            _ if path.starts_with("/version") => version::answer(path, parts, &self.version),
             _ => {
                 let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();
                 matches!(name, "healthz" | "livez" | "readyz").then(|| {

@@ -13,6 +13,7 @@ pub mod call;
 pub mod certificates;
 pub mod chain;
 pub mod connection;
+mod documents;
 pub mod exposition;
 pub mod filters;
 pub mod health;
@@ -28,6 +29,7 @@ mod stream_task;
 pub mod suites;
 pub mod tls;
 pub mod traces;
+mod version;
 pub mod warnings;
 
 pub use audit::Audit;

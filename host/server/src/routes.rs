@@ -14,16 +14,16 @@ use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode};
-use outrigger_api::encode;
-use outrigger_api::media::{DiscoveryForm, Encoding, is_pretty};
+use http::Response;
+use outrigger_api::media::is_pretty;
 use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
-use outrigger_catalog::{Catalog, Document, Snapshot};
+use outrigger_catalog::{Catalog, Snapshot};
 use outrigger_resources::{Answer, Tables};
 
 use crate::call::{Body, Call, Endpoint};
+use crate::documents;
 use crate::metrics::DeprecatedApi;
 use crate::refusal::Client;
 use crate::warnings::Warnings;
@@ -39,14 +39,11 @@ pub struct Routes {
 struct Wish<'a> {
     accept: Option<&'a str>,
     pretty: bool,
-    if_none_match: Option<&'a HeaderValue>,
 }
 
 /// Bodies above this are compressed for clients that can read it (apiserver `responsewriters/writers.go`).
 const GZIP_ABOVE: usize = 128 << 10;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-/// A document whose URL carries its hash never changes (kube-openapi `handler3`).
-const ONE_YEAR: &str = "public, immutable, max-age=31536000";
 
 // === impl Routes ===
 
@@ -98,9 +95,12 @@ impl Endpoint for Routes {
         let wish = Wish {
             accept: text(header::ACCEPT),
             pretty: is_pretty(&query, text(header::USER_AGENT)),
-            if_none_match: parts.headers.get(header::IF_NONE_MATCH),
         };
         let snapshot = self.catalog.snapshot();
+        if !info.is_resource_request {
+            let answered = documents::answer(snapshot.documents(), &info.path, &parts, &query).await;
+            return answered.unwrap_or_else(|status| Client::of(&parts).refuse(&status));
+        }
         let deprecated = deprecation(&snapshot, &info, &warnings);
         let attach = |mut response: Response<Body>| {
             if let Some(api) = deprecated.clone() {
@@ -108,17 +108,9 @@ impl Endpoint for Routes {
             }
             response
         };
-        let outcome = if info.is_resource_request {
-            match self.resource(&snapshot, &info, &query, &wish).await {
-                Ok(Answer::Document { content_type, body }) => Ok(whole(content_type, body)),
-                Ok(Answer::Events { content_type, events }) => return attach(streamed(content_type, events)),
-                Err(status) => Err(status),
-            }
-        } else {
-            document(&snapshot, &info.path, &parts.method, &query, &wish)
-        };
-        let response = match outcome {
-            Ok(response) => response,
+        let response = match self.resource(&snapshot, &info, &query, &wish).await {
+            Ok(Answer::Document { content_type, body }) => whole(content_type, body),
+            Ok(Answer::Events { content_type, events }) => return attach(streamed(content_type, events)),
             Err(status) => return attach(Client::of(&parts).refuse(&status)),
         };
         if audit.wants_response_object() && is_protobuf(&response) {
@@ -127,7 +119,6 @@ impl Endpoint for Routes {
             let wish = Wish {
                 accept: accept.as_deref(),
                 pretty: false,
-                if_none_match: None,
             };
             if let Ok(Answer::Document { body, .. }) = self.resource(&snapshot, &info, &query, &wish).await {
                 audit.response_object(body.into());
@@ -171,77 +162,6 @@ fn is_protobuf(response: &Response<Vec<u8>>) -> bool {
     kind.is_some_and(|k| k.as_bytes().starts_with(PROTOBUF.as_bytes()))
 }
 
-/// A discovery or OpenAPI document.
-fn document(
-    snapshot: &Snapshot,
-    path: &str,
-    method: &Method,
-    query: &Query,
-    wish: &Wish<'_>,
-) -> Result<Response<Vec<u8>>, Status> {
-    let documents = snapshot.documents();
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-    let plain = documents.at(path).ok_or_else(Status::generic_not_found)?;
-    if method != Method::GET && method != Method::HEAD {
-        return Err(Status::method_not_allowed());
-    }
-    if let Some(aggregated) = documents.aggregated_at(path) {
-        let (form, encoding) = DiscoveryForm::negotiate(wish.accept, wish.pretty, false)?;
-        let document = match form {
-            DiscoveryForm::Aggregated => aggregated,
-            DiscoveryForm::Plain => plain,
-        };
-        let mut response = written(document, encoding, form.content_type(encoding), wish)?;
-        let headers = response.headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-        if form == DiscoveryForm::Aggregated {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-        }
-        return Ok(response);
-    }
-    if let (true, Some(hash)) = (path.starts_with("/openapi/v3/"), query.first("hash")) {
-        let right = plain.etag.trim_matches('"');
-        if hash != right {
-            return moved(&format!("{path}?hash={right}"));
-        }
-        let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
-        let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static(ONE_YEAR));
-        return Ok(response);
-    }
-    let encoding = DiscoveryForm::negotiate_plain(wish.accept, wish.pretty, false)?;
-    let mut response = written(plain, encoding, DiscoveryForm::Plain.content_type(encoding), wish)?;
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
-}
-
-/// A document in an encoding, or 304 if the client has these very bytes.
-fn written(
-    document: &Document,
-    encoding: Encoding,
-    content_type: &'static str,
-    wish: &Wish<'_>,
-) -> Result<Response<Vec<u8>>, Status> {
-    let etag = HeaderValue::from_str(&document.etag).map_err(Status::internal_error)?;
-    let held = wish.if_none_match.and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let mut response = if held.split(',').any(|one| one.trim() == document.etag) {
-        let mut response = Response::new(Vec::new());
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        whole(
-            content_type,
-            encode::text(document.json.to_vec(), encoding).map_err(Status::internal_error)?,
-        )
-    };
-    response.headers_mut().insert(header::ETAG, etag);
-    Ok(response)
-}
-
 fn whole(content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
     response
@@ -259,15 +179,6 @@ fn streamed(content_type: &'static str, events: BoxStream<'static, Bytes>) -> Re
     response
 }
 
-fn moved(to: &str) -> Result<Response<Vec<u8>>, Status> {
-    let mut response = Response::new(Vec::new());
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-    response
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_str(to).map_err(Status::internal_error)?);
-    Ok(response)
-}
-
 /// Whether an `Accept-Encoding` takes gzip.
 pub(crate) fn accepts_gzip(header: &str) -> bool {
     header.split(',').any(|one| {
@@ -277,7 +188,7 @@ pub(crate) fn accepts_gzip(header: &str) -> bool {
 }
 
 /// Large bodies compressed, off the threads that serve.
-async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Result<Response<Body>, Status> {
+pub(crate) async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Result<Response<Body>, Status> {
     if !gzip || response.body().len() <= GZIP_ABOVE {
         return Ok(response.map(Body::from));
     }

@@ -10,7 +10,28 @@ mod v3;
 
 use serde_json::Value;
 
+use crate::media::first_of;
 use crate::message::{Shape, write};
+use crate::status::Status;
+
+const V2_SUBTYPES: [&str; 3] = [
+    "json",
+    "com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+const V3_SUBTYPES: [&str; 3] = [
+    "json",
+    "com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "com.github.proto-openapi.spec.v3@v1.0+protobuf",
+];
+const V2_ACCEPTED: [&str; 2] = [
+    "application/json",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+const V3_ACCEPTED: [&str; 2] = [
+    "application/json",
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+];
 
 /// Which of the two formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,15 +42,45 @@ pub enum Specification {
     V3,
 }
 
+/// The encodings of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Compact JSON.
+    Json,
+    /// gnostic's protobuf, without an envelope.
+    Protobuf,
+}
+
 // === impl Specification ===
 
 impl Specification {
-    /// The `Content-Type` of the protobuf form.
+    /// What the client reads best (kube-openapi `handler.go`, `handler3/handler.go`): parameters other than `q` are not looked at,
+    /// the spelling with `@` is an old name of the same, and YAML there is none.
+    ///
+    /// # Errors
+    /// 406 with the media types that can be had.
+    pub fn negotiate(self, accept: Option<&str>) -> Result<Encoding, Status> {
+        let (subs, accepted) = match self {
+            Self::V2 => (&V2_SUBTYPES, &V2_ACCEPTED),
+            Self::V3 => (&V3_SUBTYPES, &V3_ACCEPTED),
+        };
+        match first_of(accept, subs) {
+            Some("json") => Ok(Encoding::Json),
+            Some(_) => Ok(Encoding::Protobuf),
+            None => Err(Status::not_acceptable(accepted)),
+        }
+    }
+
+    /// The `Content-Type` of an encoding; for either spelling the new one.
     #[must_use]
-    pub fn protobuf_type(self) -> &'static str {
-        match self {
-            Self::V2 => "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-            Self::V3 => "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    pub fn content_type(self, encoding: Encoding) -> &'static str {
+        let [json, protobuf] = match self {
+            Self::V2 => V2_ACCEPTED,
+            Self::V3 => V3_ACCEPTED,
+        };
+        match encoding {
+            Encoding::Json => json,
+            Encoding::Protobuf => protobuf,
         }
     }
 
@@ -51,6 +102,46 @@ impl Specification {
 mod tests {
     use super::*;
     use crate::message::unnamed;
+
+    #[test]
+    fn encodings_are_picked_as_kube_openapi_picks_them() {
+        use Encoding::{Json, Protobuf};
+        // Answers of kube-apiserver 1.36.3.
+        for (accept, v2, v3) in [
+            (None, Some(Json), Some(Json)),
+            (Some(""), Some(Json), Some(Json)),
+            (Some("*/*"), Some(Json), Some(Json)),
+            (Some("application/*"), Some(Json), Some(Json)),
+            (Some("application/json;as=Table"), Some(Json), Some(Json)),
+            (Some("application/yaml"), None, None),
+            (Some("application/yaml,application/json"), Some(Json), Some(Json)),
+            (Some("text/html;q=1,*/*;q=.1"), Some(Json), Some(Json)),
+            (
+                Some("application/com.github.proto-openapi.spec.v2@v1.0+protobuf"),
+                Some(Protobuf),
+                None,
+            ),
+            (
+                Some("application/com.github.proto-openapi.spec.v2.v1.0+protobuf"),
+                Some(Protobuf),
+                None,
+            ),
+            (
+                Some("application/com.github.proto-openapi.spec.v3@v1.0+protobuf"),
+                None,
+                Some(Protobuf),
+            ),
+            (
+                Some("application/com.github.proto-openapi.spec.v3.v1.0+protobuf, */*"),
+                Some(Json),
+                Some(Protobuf),
+            ),
+            (Some("application/vnd.kubernetes.protobuf"), None, None),
+        ] {
+            assert_eq!(Specification::V2.negotiate(accept).ok(), v2, "{accept:?}");
+            assert_eq!(Specification::V3.negotiate(accept).ok(), v3, "{accept:?}");
+        }
+    }
 
     #[test]
     fn nothing_of_our_documents_is_lost() {

@@ -34,7 +34,7 @@ use serde_json::{Map, Value, json};
 use crate::discovery::{ServedGroup, hash};
 use definitions::Definitions;
 
-pub use gnostic::Specification;
+pub use gnostic::{Encoding, Specification};
 pub use sanitise::{Sanitised, sanitise};
 
 /// Title and version of the documents.
