@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::sanitise::sanitise;
+use super::sanitise::{description, sanitise};
 use crate::discovery::{ServedGroup, ServedResource};
 
 /// What a reference in v3 starts with.
@@ -172,7 +172,7 @@ fn object(served: &ServedResource, gvk: Option<Value>) -> Value {
         }
     }
     if !served.resource.description.is_empty() {
-        schema.insert("description".into(), served.resource.description.clone().into());
+        schema.insert("description".into(), description(&served.resource.description).into());
     }
     schema.insert("properties".into(), properties.into());
     if let Some(gvk) = gvk {

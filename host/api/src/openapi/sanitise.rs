@@ -8,6 +8,10 @@
 //! where nothing true is left the value becomes "anything" (`x-kubernetes-preserve-unknown-fields`): a weaker promise, never a
 //! wrong one. Depth and size are bounded.
 //!
+//! **kube-apiserver reads the merged document as YAML** when somebody asks for it in protobuf (gnostic), and answers 503 for the whole
+//! cluster's if it cannot. YAML's readers refuse or change some characters that JSON allows, and refuse keys of more than 1,024 bytes, so such
+//! texts do not pass either.
+//!
 //! JSON Schema as generators write it (`type: [string, null]`, `const`, `anyOf` with null) is understood and written the
 //! OpenAPI way. References are not: whoever makes the schema inlines them.
 //!
@@ -29,6 +33,8 @@ const NODES: usize = 4_096;
 const BYTES: usize = 256 * 1024;
 /// Bytes of one description; the rest is cut.
 const DESCRIPTION: usize = 4_096;
+/// Characters of one name: six bytes each, if all of them are escaped, and the quotes stay below YAML's 1,024.
+const NAME: usize = 160;
 /// Warnings; the rest is counted.
 const WARNINGS: usize = 50;
 
@@ -86,6 +92,34 @@ pub fn sanitise(schema: &Value) -> Sanitised {
     Sanitised {
         schema: root.into(),
         warnings: pass.warnings,
+    }
+}
+
+/// A description for people: cut where it is too long, without the characters that YAML's readers refuse.
+pub(super) fn description(text: &str) -> String {
+    let cut = text.get(..text.floor_char_boundary(DESCRIPTION)).unwrap_or_default();
+    cut.chars().filter(|&c| is_readable(c)).collect()
+}
+
+/// Whether YAML's readers take this character as it stands: YAML 1.2's `c-printable`, and what JSON writes as an escape. Three
+/// more are line breaks to readers of YAML 1.1 (go-yaml): folded in texts, refused in keys.
+fn is_readable(c: char) -> bool {
+    !matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Whether YAML's readers take this name as a key.
+fn is_name(name: &str) -> bool {
+    name.chars().count() <= NAME && name.chars().all(is_readable)
+}
+
+/// Whether YAML's readers take this value. gnostic takes integers of more than 64 bits with sign for 0.
+fn is_readable_value(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().all(is_readable),
+        Value::Number(number) => number.is_i64() || number.is_f64(),
+        Value::Array(all) => all.iter().all(is_readable_value),
+        Value::Object(map) => map.iter().all(|(name, value)| is_name(name) && is_readable_value(value)),
+        _ => true,
     }
 }
 
@@ -199,9 +233,9 @@ impl Pass {
 
     fn described(&mut self, map: &Map<String, Value>, mut out: Map<String, Value>) -> Map<String, Value> {
         if let Some(text) = map.get("description").and_then(Value::as_str) {
-            let cut = text.get(..text.floor_char_boundary(DESCRIPTION)).unwrap_or_default();
-            if self.afford(cut.len()) {
-                out.insert("description".into(), cut.into());
+            let text = description(text);
+            if self.afford(text.len()) {
+                out.insert("description".into(), text.into());
             }
         }
         out
@@ -243,6 +277,11 @@ impl Pass {
     fn object(&mut self, map: &Map<String, Value>, at: &str, depth: usize, out: &mut Map<String, Value>) {
         let mut fields = Map::new();
         for (name, field) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if !is_name(name) {
+                self.warn(at, "has a field whose name is too long or not printable; left out");
+                out.insert(OPEN.into(), true.into());
+                continue;
+            }
             if !self.afford(name.len()) {
                 self.warn(at, "has too many fields; the rest is left out");
                 out.insert(OPEN.into(), true.into());

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ANNOTATIONS, DEPTH, OPEN, Pass, Type};
+use super::{ANNOTATIONS, DEPTH, OPEN, Pass, Type, is_name, is_readable_value};
 
 /// Keywords that limit a value of some type, and stand in alternatives as well.
 pub(super) const LIMITS: [&str; 14] = [
@@ -30,6 +30,7 @@ impl Pass {
     pub(super) fn formatted(&mut self, map: &Map<String, Value>, kind: &Type, at: &str, out: &mut Map<String, Value>) {
         if let Some(format) = map.get("format").and_then(Value::as_str)
             && matches!(kind, Type::One(_))
+            && is_name(format)
             && self.afford(format.len())
         {
             out.insert("format".into(), format.into());
@@ -40,10 +41,10 @@ impl Pass {
                 Type::IntOrString => default.is_i64() || default.is_string(),
                 Type::Any => true,
             };
-            if fits && self.afford(default.to_string().len()) {
+            if fits && is_readable_value(default) && self.afford(default.to_string().len()) {
                 out.insert("default".into(), default.clone());
             } else {
-                self.warn(at, "default is of another type or too large; left out");
+                self.warn(at, "default is of another type, too large or not printable; left out");
             }
         }
     }
@@ -55,9 +56,12 @@ impl Pass {
         }
         if let Some(only) = map.get("const")
             && !map.contains_key("enum")
-            && self.afford(only.to_string().len())
         {
-            out.insert("enum".into(), json!([only]));
+            if is_readable_value(only) && self.afford(only.to_string().len()) {
+                out.insert("enum".into(), json!([only]));
+            } else {
+                self.warn(at, "const is too large or not printable; left out");
+            }
         }
         for key in LIMITS {
             let Some(value) = map.get(key) else { continue };
@@ -84,7 +88,7 @@ impl Pass {
                 _ => value.as_u64().is_some_and(|n| i64::try_from(n).is_ok()),
             };
             let empty = ["enum", "required"].contains(&key) && value.as_array().is_some_and(Vec::is_empty);
-            if fits && self.afford(value.to_string().len()) {
+            if fits && (value.is_number() || is_readable_value(value)) && self.afford(value.to_string().len()) {
                 out.insert(key.into(), value.clone());
             } else if !empty {
                 self.warn(at, &format!("{key} has a value that does not fit; left out"));

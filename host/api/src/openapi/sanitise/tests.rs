@@ -261,3 +261,67 @@ fn depth_size_and_warnings_are_bounded() {
         assert_eq!(sanitise(&made.schema).schema, made.schema);
     }
 }
+
+#[test]
+fn what_kube_apiserver_cannot_read_as_yaml_does_not_pass() {
+    // Each was tried with kube-openapi's ToProtoBinary: "control characters are not allowed", "did not find expected ',' or '}'".
+    let long = "k".repeat(1_100);
+    let any = json!({ OPEN: true });
+    for (name, field, expected) in [
+        (
+            "description",
+            json!({"type": "string", "description": "a\u{7f}b\u{80}c\u{85}d\u{ffff}e\u{2028}f\u{1}😀"}),
+            json!({"type": "string", "description": "abcdef\u{1}😀"}),
+        ),
+        (
+            "pattern",
+            json!({"type": "string", "pattern": "[\u{9f}]"}),
+            json!({"type": "string"}),
+        ),
+        (
+            "format",
+            json!({"type": "string", "format": "\u{7f}"}),
+            json!({"type": "string"}),
+        ),
+        (
+            "default",
+            json!({"type": "string", "default": "\u{7f}"}),
+            json!({"type": "string"}),
+        ),
+        (
+            "enum",
+            json!({"type": "string", "enum": ["a", "\u{7f}"]}),
+            json!({"type": "string"}),
+        ),
+        (
+            "const",
+            json!({"type": "string", "const": "\u{7f}"}),
+            json!({"type": "string"}),
+        ),
+        (
+            "more than 64 bits",
+            json!({"type": "integer", "default": u64::MAX, "enum": [1, u64::MAX]}),
+            json!({"type": "integer"}),
+        ),
+        (
+            "half an alternative",
+            json!({"type": "string", "oneOf": [{"const": "\u{7f}", "maxLength": 3}, {"const": "a"}]}),
+            json!({"type": "string"}),
+        ),
+        (
+            "a key within",
+            json!({ OPEN: true, "default": {"a": {(long.clone()): 1}} }),
+            any,
+        ),
+        (
+            "field names",
+            json!({"type": "object", "properties": {(long): {"type": "string"}, "\u{80}": {"type": "string"}, "a": {"type": "string"}}}),
+            json!({"type": "object", OPEN: true, "properties": {"a": {"type": "string"}}}),
+        ),
+    ] {
+        let made = sanitise(&json!({"type": "object", "properties": {"f": field}}));
+        assert_eq!(made.schema["properties"]["f"], expected, "{name}");
+        let again = sanitise(&made.schema);
+        assert_eq!((again.schema, again.warnings), (made.schema, vec![]), "{name}");
+    }
+}
