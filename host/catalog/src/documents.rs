@@ -29,8 +29,8 @@ pub struct Document {
     kind: Kind,
     etag: String,
     json: Bytes,
-    /// By [`Form::place`]; a form that cannot be made stays `None`.
-    made: [OnceLock<Option<Bytes>>; 3],
+    /// By [`Form::place`].
+    made: [OnceLock<Bytes>; 3],
 }
 
 /// What a document is, and with it which forms it has.
@@ -176,36 +176,47 @@ impl Document {
     pub fn kept(&self, form: Form) -> Option<&Bytes> {
         match form.place() {
             None => Some(&self.json),
-            Some(place) => self.made.get(place)?.get()?.as_ref(),
+            Some(place) => self.made.get(place)?.get(),
         }
     }
 
-    /// A form, made now if need be: some milliseconds for a large document, so not on a thread that serves. `None` if the
-    /// document has no such form.
+    /// Makes a form: some milliseconds for a large document, and some memory on the way. `None` if the document has no such
+    /// form.
     #[must_use]
-    pub fn form(&self, form: Form) -> Option<Bytes> {
-        let Some(place) = form.place() else {
-            return Some(self.json.clone());
-        };
-        let made = self.made.get(place)?.get_or_init(|| match form {
-            Form { gzip: true, protobuf } => compress(&self.form(Form { protobuf, gzip: false })?),
-            Form { .. } => self.protobuf(),
-        });
-        made.clone()
+    pub fn make(&self, form: Form) -> Option<Vec<u8>> {
+        match form {
+            Form { protobuf, gzip: true } => {
+                let kept = self.kept(Form { protobuf, gzip: false });
+                let plain = match kept {
+                    Some(kept) => kept.clone(),
+                    None => self.protobuf()?.into(),
+                };
+                compress(&plain)
+            }
+            Form { protobuf: true, .. } => self.protobuf(),
+            Form { .. } => Some(self.json.to_vec()),
+        }
     }
 
-    fn protobuf(&self) -> Option<Bytes> {
+    /// Keeps a form that [`Document::make`] made, for whoever asks next. If another was faster, his is kept: they are equal.
+    pub fn keep(&self, form: Form, made: &[u8]) -> Bytes {
+        let bytes = Bytes::copy_from_slice(made);
+        match form.place().and_then(|place| self.made.get(place)) {
+            Some(place) => place.get_or_init(|| bytes).clone(),
+            None => self.json.clone(),
+        }
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
         if self.kind == Kind::Index {
             return None;
         }
         let json = serde_json::from_slice(&self.json).ok()?;
-        let bytes = match self.kind {
-            Kind::Index => return None,
-            Kind::Discovery => discovery::protobuf(&json)?,
-            Kind::OpenApi(specification) => specification.protobuf(&json),
-        };
-        // Kept for as long as the snapshot: no room to spare.
-        Some(bytes.into_boxed_slice().into())
+        match self.kind {
+            Kind::Index => None,
+            Kind::Discovery => discovery::protobuf(&json),
+            Kind::OpenApi(specification) => Some(specification.protobuf(&json)),
+        }
     }
 }
 
@@ -223,9 +234,9 @@ impl Form {
     }
 }
 
-fn compress(bytes: &[u8]) -> Option<Bytes> {
+fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory does not fail.
     encoder.write_all(bytes).ok()?;
-    Some(encoder.finish().ok()?.into_boxed_slice().into())
+    encoder.finish().ok()
 }

@@ -37,6 +37,9 @@ const GZIP_OPENAPI_FROM: usize = 1_400;
 /// How long a document whose URL carries its hash may be kept.
 const ONE_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Held by whoever makes a form.
+static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A request for a document.
 struct Wish<'a> {
     headers: &'a HeaderMap,
@@ -195,15 +198,30 @@ impl Wish<'_> {
     }
 }
 
-/// A form of a document; made once, off the threads that serve.
+/// A form of a document, made if need be, on a thread that ends with the memory that it took on the way: what is kept is
+/// copied out (RATIONALE.md has the same of compilations). Few are ever made: three for each document of a snapshot.
 async fn form(document: &Arc<Document>, form: Form) -> Result<Bytes, Status> {
     if let Some(kept) = document.kept(form) {
         return Ok(kept.clone());
     }
-    let document = Arc::clone(document);
-    let made = tokio::task::spawn_blocking(move || document.form(form)).await;
-    made.map_err(Status::internal_error)?
-        .ok_or_else(|| Status::internal_error("the document has no such form"))
+    // One at a time: a burst of first requests makes one, and the others find it.
+    let _turn = MAKING.lock().await;
+    if let Some(kept) = document.kept(form) {
+        return Ok(kept.clone());
+    }
+    let (done, made) = tokio::sync::oneshot::channel();
+    let of = Arc::clone(document);
+    let work = move || {
+        // Whoever asked may have gone.
+        let _ = done.send(of.make(form));
+    };
+    std::thread::Builder::new()
+        .name("documents".into())
+        .spawn(work)
+        .map_err(Status::internal_error)?;
+    let made = made.await.map_err(Status::internal_error)?;
+    let made = made.ok_or_else(|| Status::internal_error("the document has no such form"))?;
+    Ok(document.keep(form, &made))
 }
 
 fn whole(content_type: &'static str, body: Bytes) -> Response<Body> {
