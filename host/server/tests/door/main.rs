@@ -8,6 +8,7 @@
     reason = "a test may"
 )]
 
+mod discovery;
 mod ending;
 mod frames;
 mod hot_path;

@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) files: Option<(PathBuf, PathBuf)>,
     /// Whom clients trust, if the certificate comes from files.
     pub(crate) serving_ca: Option<String>,
+    /// What stands behind the door, if not [`Obedient`].
+    pub(crate) behind: Option<Arc<dyn Endpoint>>,
 }
 
 /// Does what the object's name says.
@@ -142,7 +144,7 @@ impl World {
             metrics,
             registry: Arc::new(registry),
             version: VersionInfo::of("0.1.0", "", ""),
-            endpoint: Arc::clone(&endpoint) as Arc<dyn Endpoint>,
+            endpoint: setup.behind.unwrap_or_else(|| Arc::clone(&endpoint) as Arc<dyn Endpoint>),
             limits: setup.limits,
             optional: setup.optional,
             observation: setup.observation,
