@@ -8,7 +8,7 @@ GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES)
 GUEST_OUT := target/$(WASM)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build guests run test unit e2e e2e-node bench lint fmt tools clean
+.PHONY: help build guests run test unit e2e e2e-node bench fuzz lint fmt tools clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ e2e-node: tools guests ## The same against one real kubelet with real containers
 
 bench: build ## Figures: fresh calls, one tick, memory; each with the command that made it
 	@scripts/bench
+
+fuzz: tools ## What strangers send, by chance: each target for FUZZ_SECONDS (20)
+	@scripts/need c++ "a C++ compiler for libFuzzer: apt-get install g++, or your system's"
+	@scripts/fuzz
 
 lint: tools ## Formatting, clippy on host and guests, shell scripts
 	$(CARGO) fmt --all --check

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::quote::Quoted;
+
 /// A moment, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
@@ -144,6 +146,70 @@ fn decimal(value: u128, unit: u128) -> String {
         digits -= 1;
     }
     format!("{whole}.{rest:0digits$}")
+}
+
+/// Reads a duration as Go does (`time.ParseDuration`); `None` for zero and below.
+///
+/// # Errors
+/// Go's words, without their `time: `.
+pub fn parse_go_duration(text: &str) -> Result<Option<Duration>, String> {
+    let invalid = || format!("invalid duration {}", Quoted(text));
+    let (negative, mut rest) = match text.as_bytes().first() {
+        Some(b'-') => (true, text.get(1..).unwrap_or_default()),
+        Some(b'+') => (false, text.get(1..).unwrap_or_default()),
+        _ => (false, text),
+    };
+    if rest == "0" {
+        return Ok(None);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total: u128 = 0;
+    while !rest.is_empty() {
+        let (whole, tail) = digits(rest);
+        let (fraction, tail) = match tail.strip_prefix('.') {
+            Some(tail) => digits(tail),
+            None => ("", tail),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(invalid());
+        }
+        let end = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let scale: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "" => return Err(format!("missing unit in duration {}", Quoted(text))),
+            unknown => return Err(format!("unknown unit {} in duration {}", Quoted(unknown), Quoted(text))),
+        };
+        let whole: u128 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse::<u64>().map_err(|_| invalid())?.into()
+        };
+        total += whole * scale;
+        let mut part = scale;
+        for digit in fraction.bytes().take(12) {
+            part /= 10;
+            total += u128::from(digit - b'0') * part;
+        }
+        // Go's durations are 64 bits of nanoseconds.
+        if total > i64::MAX.unsigned_abs().into() {
+            return Err(invalid());
+        }
+        rest = tail;
+    }
+    let nanoseconds = u64::try_from(total).map_err(|_| invalid())?;
+    Ok((!negative && nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds)))
+}
+
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use http::Uri;
 use outrigger_api::query::Query;
-use outrigger_api::quote::Quoted;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
+use outrigger_api::time::parse_go_duration;
 
 /// The most that a write of one object may take.
 const WRITE: Duration = Duration::from_secs(34);
@@ -69,73 +69,12 @@ fn of(uri: &Uri, limit: Duration) -> Result<Duration, Status> {
     let Some(text) = query.first("timeout").filter(|t| !t.is_empty()) else {
         return Ok(limit);
     };
-    let wanted =
-        parse(text).map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}")))?;
+    let wanted = parse_go_duration(text)
+        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}")))?;
     Ok(match wanted {
         Some(wanted) if wanted < limit => wanted,
         _ => limit,
     })
-}
-
-/// Reads a Go duration (`time.ParseDuration`); `None` for zero and below. The error is Go's, without its `time: `.
-fn parse(text: &str) -> Result<Option<Duration>, String> {
-    let invalid = || format!("invalid duration {}", Quoted(text));
-    let (negative, mut rest) = match text.as_bytes().first() {
-        Some(b'-') => (true, text.get(1..).unwrap_or_default()),
-        Some(b'+') => (false, text.get(1..).unwrap_or_default()),
-        _ => (false, text),
-    };
-    if rest == "0" {
-        return Ok(None);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total: u128 = 0;
-    while !rest.is_empty() {
-        let (whole, tail) = digits(rest);
-        let (fraction, tail) = match tail.strip_prefix('.') {
-            Some(tail) => digits(tail),
-            None => ("", tail),
-        };
-        if whole.is_empty() && fraction.is_empty() {
-            return Err(invalid());
-        }
-        let end = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let scale: u128 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "" => return Err(format!("missing unit in duration {}", Quoted(text))),
-            unknown => return Err(format!("unknown unit {} in duration {}", Quoted(unknown), Quoted(text))),
-        };
-        let whole: u128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse::<u64>().map_err(|_| invalid())?.into()
-        };
-        total += whole * scale;
-        let mut part = scale;
-        for digit in fraction.bytes().take(12) {
-            part /= 10;
-            total += u128::from(digit - b'0') * part;
-        }
-        // Go's durations are 64 bits of nanoseconds.
-        if total > i64::MAX.unsigned_abs().into() {
-            return Err(invalid());
-        }
-        rest = tail;
-    }
-    let nanoseconds = u64::try_from(total).map_err(|_| invalid())?;
-    Ok((!negative && nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds)))
-}
-
-fn digits(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 #[cfg(test)]
