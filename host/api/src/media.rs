@@ -334,7 +334,9 @@ pub fn first_of(accept: Option<&str>, subs: &[&'static str]) -> Option<&'static 
     };
     clauses(accept).iter().find_map(|clause| {
         let application = matches!(clause.main, "application" | "*");
-        subs.iter().copied().find(|sub| application && (clause.sub == "*" || clause.sub == *sub))
+        subs.iter()
+            .copied()
+            .find(|sub| application && (clause.sub == "*" || clause.sub == *sub))
     })
 }
 
@@ -565,11 +567,7 @@ mod tests {
             ("application/vnd.kubernetes.protobuf;q=0.1, */*;q=0.9", Some(COMPACT)),
             ("application/json;as=Table", None),
         ] {
-            assert_eq!(
-                DiscoveryForm::negotiate_plain(Some(accept), false).ok(),
-                want,
-                "{accept}"
-            );
+            assert_eq!(DiscoveryForm::negotiate_plain(Some(accept), false).ok(), want, "{accept}");
             // An error is told in any case.
             assert_eq!(Encoding::of_status(Some(accept), false), want.unwrap_or(PRETTY), "{accept}");
         }

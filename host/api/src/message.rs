@@ -83,7 +83,9 @@ pub fn write(shape: &Shape, document: &Value) -> Vec<u8> {
 pub fn unnamed(shape: &Shape, document: &Value) -> Option<String> {
     let map = document.as_object();
     match shape {
-        Shape::Fields(fields) => map?.iter().find_map(|(k, v)| in_fields(fields, k, v).unwrap_or_else(|| Some(k.clone()))),
+        Shape::Fields(fields) => map?
+            .iter()
+            .find_map(|(k, v)| in_fields(fields, k, v).unwrap_or_else(|| Some(k.clone()))),
         Shape::Extended(fields, _) => map?.iter().find_map(|(k, v)| {
             let other = || (!is_extension(k)).then(|| k.clone());
             in_fields(fields, k, v).unwrap_or_else(other)
@@ -276,16 +278,40 @@ mod tests {
             ("no object", json!([]), b""),
             ("text", json!({ "name": "ab" }), b"\x0a\x02ab"),
             ("zero values", json!({ "name": "", "count": 0 }), b""),
-            ("wrong types", json!({ "name": 1, "count": "1", "texts": "a", "many": {} }), b""),
-            ("negative", json!({ "count": -1 }), b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            (
+                "wrong types",
+                json!({ "name": 1, "count": "1", "texts": "a", "many": {} }),
+                b"",
+            ),
+            (
+                "negative",
+                json!({ "count": -1 }),
+                b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            ),
             ("texts keep empty ones", json!({ "texts": ["a", ""] }), b"\x22\x01a\x22\x00"),
             ("one word", json!({ "words": "a" }), b"\x2a\x03\x0a\x01a"),
             ("words", json!({ "words": ["a", "b"] }), b"\x2a\x06\x0a\x01a\x0a\x01b"),
-            ("messages", json!({ "many": [{}, { "on": true }] }), b"\x12\x00\x12\x02\x08\x01"),
-            ("a number", json!({ "many": [{ "size": 1 }] }), b"\x12\x09\x11\0\0\0\0\0\0\xf0\x3f"),
-            ("a pair with a flag that is false", json!({ "p": false }), b"\x3a\x07\x0a\x01p\x12\x02\x10\x00"),
+            (
+                "messages",
+                json!({ "many": [{}, { "on": true }] }),
+                b"\x12\x00\x12\x02\x08\x01",
+            ),
+            (
+                "a number",
+                json!({ "many": [{ "size": 1 }] }),
+                b"\x12\x09\x11\0\0\0\0\0\0\xf0\x3f",
+            ),
+            (
+                "a pair with a flag that is false",
+                json!({ "p": false }),
+                b"\x3a\x07\x0a\x01p\x12\x02\x10\x00",
+            ),
             ("a pair with nothing", json!({ "p": null }), b"\x3a\x05\x0a\x01p\x12\x00"),
-            ("an extension", json!({ "x-a": [1] }), b"\x42\x0d\x0a\x03x-a\x12\x06\x12\x04[1]\n"),
+            (
+                "an extension",
+                json!({ "x-a": [1] }),
+                b"\x42\x0d\x0a\x03x-a\x12\x06\x12\x04[1]\n",
+            ),
         ];
         for (name, document, want) in cases {
             assert_eq!(write(&TREE, &document), want, "{name}");

@@ -210,10 +210,14 @@ async fn form(document: &Arc<Document>, form: Form) -> Result<Bytes, Status> {
         return Ok(kept.clone());
     }
     let (done, made) = tokio::sync::oneshot::channel();
+    let (copied, until_copied) = std::sync::mpsc::channel::<()>();
     let of = Arc::clone(document);
     let work = move || {
-        // Whoever asked may have gone.
-        let _ = done.send(of.make(form));
+        let form = of.make(form).map(Arc::new);
+        // Whoever asked may have gone: then nobody copies, and the other end is closed.
+        let _ = done.send(form.clone());
+        let _ = until_copied.recv();
+        drop(form);
     };
     std::thread::Builder::new()
         .name("documents".into())
@@ -221,7 +225,11 @@ async fn form(document: &Arc<Document>, form: Form) -> Result<Bytes, Status> {
         .map_err(Status::internal_error)?;
     let made = made.await.map_err(Status::internal_error)?;
     let made = made.ok_or_else(|| Status::internal_error("the document has no such form"))?;
-    Ok(document.keep(form, &made))
+    let kept = document.keep(form, &made);
+    // What a thread took, the same thread gives back, or its heap outlives it.
+    drop(made);
+    drop(copied);
+    Ok(kept)
 }
 
 fn whole(content_type: &'static str, body: Bytes) -> Response<Body> {

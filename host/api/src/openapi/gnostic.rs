@@ -90,6 +90,12 @@ impl Specification {
         write(self.shape(), json)
     }
 
+    /// The first place in a document that the tables do not name, and so would be lost; for tests.
+    #[must_use]
+    pub fn unnamed(self, json: &Value) -> Option<String> {
+        crate::message::unnamed(self.shape(), json)
+    }
+
     fn shape(self) -> &'static Shape {
         match self {
             Self::V2 => &v2::DOCUMENT,
@@ -101,7 +107,6 @@ impl Specification {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::unnamed;
 
     #[test]
     fn encodings_are_picked_as_kube_openapi_picks_them() {
@@ -157,7 +162,7 @@ mod tests {
                     _ => continue,
                 };
                 let document: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-                assert_eq!(unnamed(specification.shape(), &document), None, "{path:?}");
+                assert_eq!(specification.unnamed(&document), None, "{path:?}");
                 assert!(!specification.protobuf(&document).is_empty());
                 seen += 1;
             }

@@ -128,7 +128,10 @@ static RESPONSE_VALUE: Shape = Shape::OneOf(|response| match response.get("$ref"
 });
 
 static RESPONSE: Shape = Shape::Extended(
-    &[Field("description", 1, Kind::Text), Field("schema", 2, Kind::One(&SCHEMA_ITEM))],
+    &[
+        Field("description", 1, Kind::Text),
+        Field("schema", 2, Kind::One(&SCHEMA_ITEM)),
+    ],
     5,
 );
 

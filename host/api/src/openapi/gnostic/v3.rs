@@ -116,7 +116,10 @@ static RESPONSES: Shape = Shape::Named(Named {
 });
 
 static RESPONSE: Shape = Shape::Extended(
-    &[Field("description", 1, Kind::Text), Field("content", 3, Kind::One(&MEDIA_TYPES))],
+    &[
+        Field("description", 1, Kind::Text),
+        Field("content", 3, Kind::One(&MEDIA_TYPES)),
+    ],
     5,
 );
 
