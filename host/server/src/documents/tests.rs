@@ -32,7 +32,7 @@ impl Answered {
 }
 
 fn catalog() -> Catalog {
-    let catalog = Catalog::new(Vec::new());
+    let catalog = Catalog::new(Vec::new(), Arc::new(outrigger_storage::Nothing));
     let plugin = Native::collecting("a", "1", "a.example.com", |_, _| Ok(Collected::default()));
     assert!(catalog.replace(vec![plugin.installed("a.wasm")]).is_empty());
     catalog

@@ -4,27 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use outrigger_api::manifest::Shadow;
 use outrigger_catalog::testing::Native;
 use outrigger_catalog::{Catalog, Installed};
-use outrigger_resources::Tables;
+use outrigger_resources::{Options, Tables, WatchMetrics};
 use outrigger_sandbox::Collected;
 use outrigger_server::Routes;
-use outrigger_storage::{Labels, LiveIndex};
+use outrigger_storage::Nothing;
 use serde_json::Value;
 
 use super::world::{Protocol, Setup, World};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const SWAPS: usize = 50;
-
-struct Nobody;
-
-impl LiveIndex for Nobody {
-    fn labels(&self, _: Shadow, _: &str, _: &str) -> Option<Arc<Labels>> {
-        None
-    }
-}
 
 fn plugin(name: &str) -> Installed {
     let group = format!("{name}.example.com");
@@ -40,9 +31,13 @@ fn shows_second(path: &str, document: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_swaps_show_no_half_change_and_no_error() {
-    let catalog = Arc::new(Catalog::new(Vec::new()));
+    let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(Nothing)));
     catalog.replace(vec![plugin("a")]);
-    let routes = Routes::new(Arc::clone(&catalog), Tables::new(Arc::new(Nobody)), || true);
+    let routes = Routes::new(
+        Arc::clone(&catalog),
+        Tables::new(WatchMetrics::default(), Options::default()),
+        || true,
+    );
     let world = World::with(Setup {
         behind: Some(Arc::new(routes)),
         ..Setup::default()
