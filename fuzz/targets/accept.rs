@@ -9,12 +9,13 @@ fuzz_target!(|header: &str| {
     let accept = Some(header);
     let twice = format!("{header},{header}");
     let unheard = format!("{header},chapter/verse");
-    for bits in 0..16_u8 {
+    for bits in 0..32_u8 {
         let offer = Offer {
             protobuf: bits & 1 != 0,
             table: bits & 2 != 0,
             partial: bits & 4 != 0,
             list: bits & 8 != 0,
+            watch: bits & 16 != 0,
         };
         match Media::negotiate(accept, false, &offer) {
             Ok(media) => {
@@ -22,7 +23,7 @@ fuzz_target!(|header: &str| {
                 match media.form {
                     Form::Object => assert!(offer.protobuf || !protobuf),
                     Form::Table(_) => assert!(offer.table && !protobuf),
-                    Form::PartialMetadata => assert!(offer.partial),
+                    Form::PartialMetadata(_) => assert!(offer.partial),
                 }
                 if !header.is_empty() {
                     assert_eq!(Media::negotiate(Some(&twice), false, &offer).ok(), Some(media), "twice");
