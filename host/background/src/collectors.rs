@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use outrigger_api::manifest::{Collector, Each};
+use outrigger_api::manifest::{Collector, Each, Resource};
 use outrigger_catalog::{Catalog, Guest, Snapshot};
 use outrigger_sandbox::{CallError, Collected, GuestRow};
 use outrigger_storage::{Key, Row};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::{Of, Outcome};
+use crate::troubles::{self, Heard, Troubles};
 use crate::{Metrics, Targets, schedule};
 
 /// How collectors run.
@@ -22,7 +23,8 @@ use crate::{Metrics, Targets, schedule};
 pub struct Options {
     /// The operator's interval; the manifest's if absent.
     pub interval: Option<Duration>,
-    /// Ticks under way at once, over all plugins. A tick mostly waits for a kubelet.
+    /// Ticks under way at once, of each plugin: one that hangs on all of its targets holds up nobody else. A tick mostly waits
+    /// for a kubelet.
     pub concurrency: usize,
     /// The longest that one tick may take; never longer than its interval.
     pub deadline: Duration,
@@ -33,7 +35,8 @@ pub struct Collectors {
     catalog: Arc<Catalog>,
     targets: Arc<dyn Targets>,
     options: Options,
-    permits: Semaphore,
+    permits: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    troubles: Troubles,
     metrics: Metrics,
     started: Instant,
     /// One more than the milliseconds from `started` to the start of the newest tick; 0 before the first.
@@ -83,7 +86,8 @@ impl Collectors {
         Self {
             catalog,
             targets,
-            permits: Semaphore::new(options.concurrency),
+            permits: Mutex::default(),
+            troubles: Troubles::default(),
             options,
             metrics,
             started: Instant::now(),
@@ -167,6 +171,7 @@ impl Collectors {
         let once: BTreeSet<Arc<str>> = BTreeSet::from(["".into()]);
         let mut wanted = HashMap::new();
         let mut longest = None;
+        let mut sources: HashMap<(&str, &str, &str), BTreeSet<Arc<str>>> = HashMap::new();
         for (plugin, installed) in snapshot.plugins() {
             for spec in &installed.guest.manifest().collectors {
                 let targets = match spec.each {
@@ -175,6 +180,11 @@ impl Collectors {
                 };
                 let interval = self.interval(spec);
                 let collector: Arc<str> = spec.name.as_str().into();
+                let names: BTreeSet<Arc<str>> = targets.iter().map(|target| source(&collector, target)).collect();
+                for resource in filled(&*installed.guest, spec) {
+                    let of = (&**plugin, resource.group.as_str(), resource.plural.as_str());
+                    sources.entry(of).or_default().extend(names.iter().cloned());
+                }
                 for target in targets {
                     let job = Job {
                         plugin: plugin.clone(),
@@ -187,6 +197,15 @@ impl Collectors {
             }
         }
         *self.longest.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+        for ((plugin, group, plural), sources) in sources {
+            if let Some(standing) = snapshot.standing(plugin, group, plural) {
+                standing.expect(&sources);
+            }
+        }
+        self.permits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|plugin, _| snapshot.plugins().contains_key(plugin));
         jobs.retain(|job, token| {
             let keep = wanted.contains_key(job);
             if !keep {
@@ -205,7 +224,7 @@ impl Collectors {
 
     /// One job from its first tick to its end.
     async fn follow(self: Arc<Self>, job: Job, phase: Duration, gone: CancellationToken, stop: CancellationToken) {
-        let source: Arc<str> = format!("{}/{}", job.collector, job.target).into();
+        let source = source(&job.collector, &job.target);
         let mut cell = Cell::default();
         let mut due = self.started.elapsed().saturating_add(phase);
         loop {
@@ -233,6 +252,7 @@ impl Collectors {
             }
             due = schedule::next(due, now, interval);
         }
+        self.recovered(&job);
         // The target, or the collector, is gone: what it knew is no longer true.
         for (plugin, _, table) in self.catalog.snapshot().tables() {
             if *plugin == *job.plugin {
@@ -243,7 +263,14 @@ impl Collectors {
 
     async fn tick(&self, job: &Job, source: &Arc<str>, guest: &dyn Guest, spec: &Collector, interval: Duration, cell: &mut Cell) {
         let begun = Instant::now();
-        let Ok(_place) = self.permits.acquire().await else { return };
+        let permits = self
+            .permits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(job.plugin.clone())
+            .or_insert_with(|| Arc::new(Semaphore::new(self.options.concurrency)))
+            .clone();
+        let Ok(_place) = permits.acquire().await else { return };
         let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.newest.fetch_max(since.saturating_add(1), Ordering::Relaxed);
         if cell.schema != spec.state_schema && !cell.bytes.is_empty() {
@@ -260,16 +287,47 @@ impl Collectors {
             .get_or_create(&job.of())
             .observe(begun.elapsed().as_secs_f64());
         let outcome = match &result {
+            Ok(collected) if is_rubbish(collected) => "failed",
             Ok(_) => "success",
             Err(CallError::Refused { .. }) => "refused",
             Err(_) => "failed",
         };
         self.metrics.ticks.get_or_create(&job.outcome(outcome)).inc();
         match result {
-            Ok(collected) => cell.bytes = self.publish(job, source, guest, spec, interval, collected),
-            Err(error) => {
-                tracing::warn!(plugin = %job.plugin, collector = %job.collector, target = %job.target, "tick failed, last good rows stay: {error}");
+            Ok(collected) if is_rubbish(&collected) => {
+                let why = format!("not one of its {} rows can be used", collected.complaints.count);
+                self.failed(job, why.clone(), &why);
             }
+            Ok(collected) => {
+                cell.bytes = self.publish(job, source, guest, spec, interval, collected);
+                self.recovered(job);
+            }
+            Err(error) => self.failed(job, troubles::reason(&error, &job.target), &error),
+        }
+    }
+
+    fn failed(&self, job: &Job, reason: String, error: &dyn std::fmt::Display) {
+        let Job {
+            plugin,
+            collector,
+            target,
+        } = job;
+        match self.troubles.begins(plugin, collector, target, reason) {
+            Heard::New => {
+                tracing::warn!(%plugin, %collector, %target, "tick failed, last good rows stay: {error} (said once for all targets)");
+            }
+            Heard::Known => tracing::debug!(%plugin, %collector, %target, "tick failed again: {error}"),
+        }
+    }
+
+    fn recovered(&self, job: &Job) {
+        let Job {
+            plugin,
+            collector,
+            target,
+        } = job;
+        if let Some((reason, lasted)) = self.troubles.ends(plugin, collector, target) {
+            tracing::info!(%plugin, %collector, "no tick fails any more, after {lasted:.1?}, because of: {reason}");
         }
     }
 
@@ -300,9 +358,12 @@ impl Collectors {
         for row in collected.rows {
             rows.entry(row.resource.clone()).or_default().push(kept(row));
         }
-        for resource in guest.manifest().resources.iter().filter(|r| spec.fills.contains(&r.plural)) {
+        for resource in filled(guest, spec) {
             if let Some(table) = snapshot.table(&job.plugin, &resource.group, &resource.plural) {
                 table.publish(source, rows.remove(&*resource.plural).unwrap_or_default(), at, keep);
+            }
+            if let Some(standing) = snapshot.standing(&job.plugin, &resource.group, &resource.plural) {
+                standing.succeeded(source, at, keep);
             }
         }
         collected.state
@@ -313,6 +374,21 @@ impl Collectors {
             .interval
             .unwrap_or(Duration::from_secs(spec.interval_seconds.max(1).into()))
     }
+}
+
+/// Names the rows of one collector for one target.
+fn source(collector: &str, target: &str) -> Arc<str> {
+    format!("{collector}/{target}").into()
+}
+
+/// The resources that a collector fills.
+fn filled<'a>(guest: &'a dyn Guest, spec: &'a Collector) -> impl Iterator<Item = &'a Resource> {
+    guest.manifest().resources.iter().filter(|r| spec.fills.contains(&r.plural))
+}
+
+/// There were rows, and not one of them is good: that says nothing of the target, least of all that it has none.
+fn is_rubbish(collected: &Collected) -> bool {
+    collected.rows.is_empty() && collected.complaints.count > 0
 }
 
 /// The version of a job's plugin that is served now, if it still has that collector.
@@ -364,8 +440,8 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use outrigger_catalog::Installed;
     use outrigger_catalog::testing::Native;
+    use outrigger_catalog::{Installed, Unknown};
     use outrigger_sandbox::ContractError;
     use prometheus_client::registry::Registry;
 
@@ -532,6 +608,61 @@ mod tests {
         b.catalog.replace(vec![counting("1").installed("p.wasm")]);
         seconds(1).await;
         assert_eq!(b.rows(), [r#"a "ticks":1"#], "it starts anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_is_known_from_its_first_good_tick_to_its_age_bound() {
+        let ill = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let told = ill.clone();
+        let plugin = Native::collecting("p", "1", GROUP, move |target, _| {
+            if told.load(Ordering::Relaxed) {
+                // Rows, but no good one.
+                let mut rubbish = one(target, "{}", b"");
+                rubbish.rows.clear();
+                rubbish.complaints.count = 1;
+                return Ok(rubbish);
+            }
+            Ok(one(target, "{}", b""))
+        });
+        let b = Bench::start(plugin.installed("p.wasm"), &["a"]);
+        let standing = b.catalog.snapshot().standing("p", GROUP, "things").unwrap().clone();
+        seconds(21).await;
+        assert_eq!(standing.check(SystemTime::now()), Err(Unknown::Never), "rubbish is no tick");
+        ill.store(false, Ordering::Relaxed);
+        seconds(10).await;
+        assert_eq!(standing.check(SystemTime::now()), Ok(()));
+        ill.store(true, Ordering::Relaxed);
+        seconds(10).await;
+        assert_eq!(b.rows().len(), 1, "the last good rows stay");
+        // The schedule's time is paused, the rows' is the wall's.
+        let later = SystemTime::now() + Duration::from_secs(40);
+        assert!(matches!(standing.check(later), Err(Unknown::Since(_))));
+        assert!(
+            b.metrics().contains(r#"collector="things",result="failed"} 4"#),
+            "{}",
+            b.metrics()
+        );
+        b.nodes.0.send_replace(set(&[]));
+        seconds(1).await;
+        assert_eq!(standing.check(later), Ok(()), "without a node there is nothing to know");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plugin_that_hangs_everywhere_holds_up_no_other() {
+        let nodes: Vec<String> = (0..Options::default().concurrency * 2).map(|n| format!("n{n}")).collect();
+        let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        let b = Bench::start(counting("1").installed("p.wasm"), &names);
+        let hangs = Native::collecting("hangs", "1", "hangs.example.com", |_, _| Ok(Collected::default())).hanging();
+        b.catalog
+            .replace(vec![hangs.installed("h.wasm"), counting("1").installed("p.wasm")]);
+        seconds(31).await;
+        assert!(
+            b.rows()
+                .iter()
+                .all(|row| row.ends_with(r#""ticks":4"#) || row.ends_with(r#""ticks":3"#)),
+            "{:?}",
+            b.rows()
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod documents;
 mod folder;
 mod guest;
 mod snapshot;
+mod standing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -17,3 +18,4 @@ pub use documents::{Document, Documents, Form, Kind};
 pub use folder::{Failure, Folder, Loads};
 pub use guest::Guest;
 pub use snapshot::{Installed, Served, Snapshot};
+pub use standing::{Standing, Unknown};

@@ -7,7 +7,7 @@ use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_
 use outrigger_api::manifest::{Backing, Resource, Shadow};
 use outrigger_storage::{LiveIndex, Table};
 
-use crate::{Documents, Guest};
+use crate::{Documents, Guest, Standing};
 
 /// A plugin version that is served.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct Served {
     pub api_version: Arc<str>,
     /// Its rows.
     pub table: Arc<Table>,
+    /// Whether they are worth an answer.
+    pub standing: Arc<Standing>,
 }
 
 /// All that is served at one moment.
@@ -36,6 +38,7 @@ pub struct Snapshot {
     plugins: BTreeMap<Arc<str>, Installed>,
     groups: BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Served>>>>,
     tables: BTreeMap<(Arc<str>, String), Arc<Table>>,
+    standings: BTreeMap<(Arc<str>, String), Arc<Standing>>,
     documents: Documents,
 }
 
@@ -54,7 +57,14 @@ impl Served {
             plugin,
             api_version,
             table,
+            standing: Arc::default(),
         }
+    }
+
+    /// The same with a standing that its collectors feed; without one it is always worth an answer.
+    #[must_use]
+    pub fn standing(self, standing: Arc<Standing>) -> Self {
+        Self { standing, ..self }
     }
 }
 
@@ -88,11 +98,12 @@ impl Snapshot {
                 (
                     Arc::<str>::from(p.guest.manifest().name.as_str()),
                     p.guest.manifest().resources.as_slice(),
+                    p.guest.manifest().collectors.as_slice(),
                 )
             })
-            .chain([(nobody, built_in)]);
+            .chain([(nobody, built_in, [].as_slice())]);
         let mut served: BTreeMap<String, BTreeMap<String, Vec<ServedResource>>> = BTreeMap::new();
-        for (plugin, resources) in claims {
+        for (plugin, resources, collectors) in claims {
             for resource in resources {
                 let at = (plugin.clone(), format!("{}/{}", resource.group, resource.plural));
                 let shadow = shadow(resource);
@@ -100,9 +111,16 @@ impl Snapshot {
                 let table = known
                     .cloned()
                     .unwrap_or_else(|| Arc::new(Table::speaking_of(shadow.map(|of| (of, Arc::clone(live))))));
-                next.tables.insert(at, table.clone());
+                let filled = collectors.iter().any(|c| c.fills.contains(&resource.plural));
+                let standing = match before.standings.get(&at).filter(|_| filled) {
+                    Some(known) => known.clone(),
+                    None if filled => Arc::new(Standing::collected()),
+                    None => Arc::new(Standing::given()),
+                };
+                next.tables.insert(at.clone(), table.clone());
+                next.standings.insert(at, standing.clone());
                 for version in &resource.versions {
-                    let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone());
+                    let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone()).standing(standing.clone());
                     let group = next.groups.entry(resource.group.clone()).or_default();
                     group
                         .entry(version.clone())
@@ -170,6 +188,12 @@ impl Snapshot {
     #[must_use]
     pub fn table(&self, plugin: &str, group: &str, plural: &str) -> Option<&Arc<Table>> {
         self.tables.get(&(Arc::from(plugin), format!("{group}/{plural}")))
+    }
+
+    /// Whether that table is worth an answer.
+    #[must_use]
+    pub fn standing(&self, plugin: &str, group: &str, plural: &str) -> Option<&Arc<Standing>> {
+        self.standings.get(&(Arc::from(plugin), format!("{group}/{plural}")))
     }
 
     /// All tables: plugin, `GROUP/PLURAL`, rows.

@@ -18,6 +18,7 @@ pub struct Native {
     digest: String,
     work: Box<Work>,
     migrates: BTreeMap<u32, Vec<u8>>,
+    hangs: bool,
 }
 
 // === impl Native ===
@@ -40,6 +41,7 @@ impl Native {
             digest: digest.into(),
             work: Box::new(work),
             migrates: BTreeMap::new(),
+            hangs: false,
         }
     }
 
@@ -50,6 +52,13 @@ impl Native {
             collector.state_schema = schema;
         }
         self.migrates.insert(from, state.into());
+        self
+    }
+
+    /// The same, but no call ever returns.
+    #[must_use]
+    pub fn hanging(mut self) -> Self {
+        self.hangs = true;
         self
     }
 
@@ -74,6 +83,9 @@ impl Guest for Native {
     }
 
     async fn collect(&self, _collector: &str, target: &str, state: &[u8], _deadline: Duration) -> Result<Collected, CallError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         (self.work)(target, state)
     }
 

@@ -10,7 +10,7 @@ use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_api::table::IncludeObject;
-use outrigger_catalog::Served;
+use outrigger_catalog::{Served, Unknown};
 use outrigger_storage::{Key, NotYet};
 
 use crate::Answer;
@@ -94,6 +94,13 @@ impl<'a> Read<'a> {
         self.shape(media, include)
             .write_one(&mut out, &Object::of(entry, &labels), true);
         finish(out, media)
+    }
+
+    /// The answer is 503. Asking again after a second costs us one load from memory; client-go asks ten times before it gives up, and an
+    /// autoscaler's worker that waits for that should not wait longer than it must.
+    pub(crate) fn nobody_knows(&self, why: &Unknown) -> Status {
+        let resource = &self.served.resource;
+        Status::service_unavailable(format!("{}.{}: {why}", resource.plural, resource.group), 1)
     }
 
     /// The live object that the row would speak of does not exist: the words of the lister that metrics-server asks

@@ -54,7 +54,7 @@ impl Tables {
     /// Answers a request for a resource that is backed by a table.
     ///
     /// # Errors
-    /// The Status to answer with: 404 if there is no such object or row, 405 for any verb but get, list and watch, 406 if no
+    /// The Status to answer with: 503 while nobody knows ([`outrigger_catalog::Standing`]), 404 if there is no such object or row, 405 for any verb but get, list and watch, 406 if no
     /// representation fits, 400 and 422 for parameters that are malformed or make no sense, 410 for a version that is
     /// forgotten, 504 for one that is yet to come.
     pub async fn read(
@@ -69,6 +69,9 @@ impl Tables {
         let misplaced = !read.is_namespaced() && !info.namespace.is_empty();
         if !info.subresource.is_empty() || misplaced {
             return Err(Status::generic_not_found());
+        }
+        if matches!(&*info.verb, "get" | "list" | "watch") {
+            served.standing.check(read.now).map_err(|why| read.nobody_knows(&why))?;
         }
         match &*info.verb {
             "get" if read.is_namespaced() && info.namespace.is_empty() => Err(Status::generic_not_found()),

@@ -1,6 +1,10 @@
 //! One object and whole lists.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use outrigger_api::protobuf;
+use outrigger_catalog::{Served, Standing};
 
 use crate::world::{ask, body, json, names, nodes, pods};
 
@@ -129,4 +133,28 @@ async fn protobuf_is_spliced_from_the_rows() {
         "application/json",
         "no protobuf declared: the next type that is accepted"
     );
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_503_and_never_an_empty_list() {
+    let known = pods();
+    let standing = Arc::new(Standing::collected());
+    standing.expect(&["summaries/n1".into()].into());
+    let served = Served::new(known.resource.clone(), "v1beta1", "metrics".into(), known.table.clone()).standing(standing.clone());
+    let served = Arc::new(served);
+    for (method, path, code) in [
+        ("GET", "pods", 503),
+        ("GET", "namespaces/shop/pods/web", 503),
+        ("GET", "namespaces/shop/pods?watch=1", 503),
+        ("DELETE", "namespaces/shop/pods/web", 405),
+    ] {
+        let status = ask(&served, method, path, "").await.err().unwrap();
+        assert_eq!(status.code, code, "{method} {path}");
+        if code == 503 {
+            assert_eq!(status.retry_after(), Some(1));
+            assert_eq!(status.message, "pods.metrics.k8s.io: nothing has been collected yet");
+        }
+    }
+    standing.succeeded("summaries/n1", SystemTime::now(), Duration::from_secs(60));
+    assert!(ask(&served, "GET", "pods", "").await.is_ok());
 }
