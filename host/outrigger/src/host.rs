@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use outrigger_api::discovery::VersionInfo;
@@ -68,6 +68,8 @@ pub(crate) struct Host {
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Where the metrics plugin's rows are, for the readiness of metrics-server's name.
 const METRICS: &str = "metrics.k8s.io";
+/// How long other plugins' groups wait for the first metrics at start.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 // === impl Host ===
 
@@ -182,7 +184,8 @@ impl Host {
     /// metrics-server's checks under metrics-server's names, and our own.
     fn health(&self, shutdown: CancellationToken) -> Health {
         let (scanned, synced, collectors) = (self.scanned.clone(), self.synced.clone(), self.collectors.clone());
-        let catalog = self.catalog.clone();
+        let (catalog, passed, loaded) = (self.catalog.clone(), AtomicBool::new(false), self.scanned.clone());
+        let begun = Instant::now();
         Health::new(shutdown)
             .readyz("plugins-loaded", move || {
                 scanned
@@ -190,7 +193,16 @@ impl Host {
                     .then_some(())
                     .ok_or_else(|| "plugins are still being loaded".into())
             })
-            .readyz("metric-storage-ready", move || stored(&catalog))
+            .readyz("metric-storage-ready", move || {
+                if passed.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let outcome = stored(&catalog, begun);
+                if outcome.is_ok() && loaded.load(Ordering::Acquire) {
+                    passed.store(true, Ordering::Relaxed);
+                }
+                outcome
+            })
             .readyz("metric-informer-sync", move || {
                 synced()
                     .then_some(())
@@ -200,13 +212,24 @@ impl Host {
     }
 }
 
-/// Whether there are metrics to serve, if metrics are served at all.
-fn stored(catalog: &Catalog) -> Result<(), String> {
+/// Whether there are metrics to serve, if metrics are served at all: metrics-server's gate for a new replica.
+///
+/// It is asked until it has passed once. Later on dead kubelets (or one broken plugin) are answered with a 503 on those very
+/// resources; a red `/readyz` would take the process out of its Service, and with it every other group, discovery, and so the deletion
+/// of namespaces. For the same reason other plugins wait no longer than [`PATIENCE`].
+fn stored(catalog: &Catalog, begun: Instant) -> Result<(), String> {
     let now = SystemTime::now();
-    for (_, resource, table) in catalog.snapshot().tables() {
-        if resource.split('/').next() == Some(METRICS) && table.snapshot().iter(now).next().is_none() {
-            return Err(format!("no metrics to serve for {resource}"));
-        }
+    if catalog.snapshot().plugins().len() > 1 && begun.elapsed() > PATIENCE {
+        return Ok(());
     }
-    Ok(())
+    let snapshot = catalog.snapshot();
+    let mut metrics = snapshot
+        .tables()
+        .filter(|(_, resource, _)| resource.split('/').next() == Some(METRICS))
+        .peekable();
+    // One of them is enough, as for metrics-server: a cluster in which no pod runs yet has nodes.
+    if metrics.peek().is_none() || metrics.any(|(_, _, table)| table.snapshot().iter(now).next().is_some()) {
+        return Ok(());
+    }
+    Err("no metrics to serve yet".to_owned())
 }
