@@ -17,6 +17,7 @@ use crate::metrics::{Authentication, Metrics};
 use crate::peer::Peer;
 use crate::reviews::NoAnswer;
 use crate::trust::{SharedTrust, Trust};
+use crate::unvouched::Unvouched;
 use crate::{requestheader, websocket};
 
 /// Finds out who is calling.
@@ -26,6 +27,7 @@ pub struct Authenticator {
     bearer: Option<Bearer>,
     anonymous: bool,
     metrics: Option<Arc<Metrics>>,
+    unvouched: Unvouched,
 }
 
 /// One way of knowing said no.
@@ -54,8 +56,8 @@ pub enum Refusal {
     /// The token is nobody's.
     #[error("invalid bearer token")]
     BadToken,
-    /// The token could not be reviewed.
-    #[error("the bearer token could not be reviewed: {0}")]
+    /// The token could not be reviewed. The reviewer says why, once for all of them.
+    #[error("the bearer token could not be reviewed")]
     NoReview(#[source] Arc<NoAnswer>),
     /// The token among the WebSocket subprotocols cannot be used.
     #[error("bearer token as WebSocket subprotocol: {0}")]
@@ -82,6 +84,7 @@ impl Authenticator {
             bearer,
             anonymous,
             metrics: None,
+            unvouched: Unvouched::default(),
         }
     }
 
@@ -124,7 +127,15 @@ impl Authenticator {
 
     async fn decide(&self, trust: &Trust, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Identity>, Unauthenticated> {
         let mut refusals = Vec::new();
-        if let Some(judgement) = peer.judgement(trust) {
+        let judgement = peer.judgement(trust);
+        if let Some(proxy) = trust.front_proxy() {
+            let verdict = judgement.as_deref().and_then(|j| j.front_proxy.as_ref());
+            if !matches!(verdict, Some(Ok(()))) {
+                let refusal = verdict.and_then(|v| v.as_ref().err());
+                self.unvouched.note(trust.generation(), proxy, headers, refusal);
+            }
+        }
+        if let Some(judgement) = judgement {
             match (trust.front_proxy(), &judgement.front_proxy) {
                 (Some(proxy), Some(Ok(()))) => match requestheader::identify(proxy, headers) {
                     Ok(Some(identity)) => return Ok(Arc::new(identity)),

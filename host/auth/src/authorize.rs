@@ -189,8 +189,8 @@ impl Refused {
         match self {
             Self::Denied(reason) => Status::forbidden(&identity.name, info, reason),
             Self::NoAnswer(why) => {
-                // The cause goes to the log; a caller is told no more than that there was no answer.
-                tracing::error!(user = %identity.name, verb = %info.verb, path = %info.path, error = %why, "no answer on permission");
+                // A caller is told no more than that there was no answer; the reviewer has said why, once for all of them.
+                tracing::debug!(user = %identity.name, verb = %info.verb, path = %info.path, error = %why, "no answer on permission");
                 Status::internal_error("the permission of this request could not be determined")
             }
         }

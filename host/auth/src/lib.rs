@@ -21,6 +21,7 @@ pub mod peer;
 pub mod requestheader;
 pub mod reviews;
 pub mod trust;
+mod unvouched;
 pub mod x509;
 
 mod fingerprint;

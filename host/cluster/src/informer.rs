@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
+use crate::rights::{Account, Right};
 
 /// A page of a list that takes longer than this is given up (kube-apiserver itself gives up after 60 s).
 const PAGE_DEADLINE: Duration = Duration::from_secs(65);
 const FIRST_DELAY: Duration = Duration::from_millis(800);
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// client-go waits up to 30 s (twice that with its jitter); this process has three informers, and who comes back need not fear them.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// Where objects go. `begin`, any number of `list`, `commit` replace everything at once; between two such series single
 /// objects come and go.
@@ -41,8 +43,8 @@ pub(crate) trait Keep<K>: Send {
 pub(crate) struct Subject {
     /// Its name, plural.
     pub(crate) what: &'static str,
-    /// The RBAC rule that allows it.
-    pub(crate) rule: &'static str,
+    /// What allows it.
+    pub(crate) right: Right,
 }
 
 /// Pages of 500, as client-go asks for.
@@ -80,7 +82,9 @@ pub(crate) async fn follow<K, S>(
                 None => break,
                 Some(Err(error)) => {
                     listing = !matches!(error, Error::WatchFailed(_) | Error::WatchStartFailed(_));
-                    trouble.judge(&error);
+                    if trouble.judge(&error) {
+                        backoff.reset();
+                    }
                     let again = backoff.delay();
                     tokio::select! {
                         biased;
@@ -132,21 +136,29 @@ impl Trouble {
         Self { subject, since: None }
     }
 
-    fn judge(&mut self, error: &Error) {
+    /// Whether this is another trouble than before: kube-apiserver is back but refuses, say. Then waiting begins anew, since what
+    /// made the last one long is over.
+    fn judge(&mut self, error: &Error) -> bool {
         match verdict(error, self.subject) {
             Some((fact, more)) => self.begins(&fact, &more),
-            None => debug!(what = self.subject.what, "watch expired, listing again"),
+            None => {
+                debug!(what = self.subject.what, "watch expired, listing again");
+                false
+            }
         }
     }
 
     /// Says what is wrong, unless it has been said.
-    fn begins(&mut self, fact: &str, more: &str) {
+    fn begins(&mut self, fact: &str, more: &str) -> bool {
         let what = self.subject.what;
         match &mut self.since {
-            Some((_, known)) if known == fact => debug!(what, "still: {fact}{more}"),
+            Some((_, known)) if known == fact => {
+                debug!(what, "still: {fact}{more}");
+                return false;
+            }
             Some((_, known)) => {
                 fact.clone_into(known);
-                warn!(what, "cannot follow {what}: {fact}{more}");
+                warn!(what, "cannot follow {what}: {fact}{more}; it is tried again");
             }
             None => {
                 self.since = Some((Instant::now(), fact.to_owned()));
@@ -156,6 +168,7 @@ impl Trouble {
                 );
             }
         }
+        true
     }
 
     fn ends(&mut self) {
@@ -171,10 +184,13 @@ impl Trouble {
 fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
     Some(match code(error) {
         Some(410) => return None,
-        Some(403) => (
-            "this service account may not list and watch them (403)".to_owned(),
-            format!("; add this rule to its ClusterRole or Role: {}", subject.rule),
-        ),
+        Some(403) => {
+            let account = Account::named_in(&chain(error));
+            (
+                format!("{account} may not list and watch {} (403)", subject.what),
+                format!("; to allow it: {}", subject.right.cure(&account)),
+            )
+        }
         Some(401) => (
             "kube-apiserver does not know who we are (401)".to_owned(),
             "; the token or certificate of the kubeconfig or service account has expired or is of another cluster".to_owned(),
@@ -256,7 +272,7 @@ mod tests {
     fn what_is_said_of_a_trouble() {
         let subject = Subject {
             what: "pods",
-            rule: "resources: [pods], verbs: [get, list, watch]",
+            right: Right::Follow("pods"),
         };
         let answer = |code: u16| {
             let status = Status {
@@ -271,9 +287,9 @@ mod tests {
             (
                 "list denied",
                 Error::InitialListFailed(answer(403)),
-                Some("verbs: [get, list, watch]"),
+                Some("may not list and watch pods (403)"),
             ),
-            ("watch denied", Error::WatchStartFailed(answer(403)), Some("add this rule")),
+            ("watch denied", Error::WatchStartFailed(answer(403)), Some("--resource=pods")),
             ("unknown caller", Error::InitialListFailed(answer(401)), Some("has expired")),
             ("its own trouble", Error::WatchFailed(answer(500)), Some("answered 500")),
             ("away", Error::WatchFailed(lost), Some("connection refused")),

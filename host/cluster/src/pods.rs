@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::informer::{self, Keep, Subject, read, slim_metadata, write};
 use crate::labels::{Labels, Shelf};
+use crate::rights::Right;
 
 /// The running pods as they are now.
 pub struct PodIndex {
@@ -106,7 +107,7 @@ pub fn follow(client: Client, cancel: CancellationToken) -> (Arc<PodIndex>, Join
 
 const PODS: Subject = Subject {
     what: "pods",
-    rule: "apiGroups: [\"\"], resources: [pods], verbs: [get, list, watch]",
+    right: Right::Follow("pods"),
 };
 
 /// A pod's metadata as it is read from the wire.

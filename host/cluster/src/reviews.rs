@@ -6,7 +6,7 @@
 //! Remembering answers and asking once for many are the `auth` room's concern.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::TokenReviewSpec;
@@ -20,10 +20,11 @@ use outrigger_api::selector::{LabelSelector, Operator, Terms};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::informer::chain;
+use crate::rights::{Account, Right};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const STEPS: u32 = 5;
@@ -94,7 +95,10 @@ pub enum ReviewError {
         review: &'static str,
     },
     /// This service account may not ask.
-    #[error("this service account may not create {review}; bind ClusterRole system:auth-delegator to it")]
+    #[error(
+        "{} may not create a {review}; to allow it: {}", Account::named_in(&chain(.source)),
+        Right::Review.cure(&Account::named_in(&chain(.source)))
+    )]
     Denied {
         /// Which question.
         review: &'static str,
@@ -123,6 +127,13 @@ pub struct Reviews {
     client: Client,
     deadline: Duration,
     observer: Option<Arc<dyn ReviewObserver>>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// Why there are no answers at the moment, so that it is said once and not for every request.
+struct Trouble {
+    denied: bool,
+    since: Instant,
 }
 
 // === impl Reviews ===
@@ -135,6 +146,7 @@ impl Reviews {
             client,
             deadline: DEADLINE,
             observer: None,
+            trouble: Arc::default(),
         }
     }
 
@@ -170,9 +182,31 @@ impl Reviews {
     }
 
     async fn ask<T: DeserializeOwned>(&self, review: Review, spec: &(impl Serialize + Sync)) -> Result<Option<T>, ReviewError> {
-        tokio::time::timeout(self.deadline, self.ask_patiently(review, spec))
+        let answer = tokio::time::timeout(self.deadline, self.ask_patiently(review, spec))
             .await
-            .map_err(|_| ReviewError::Deadline { review: review.kind })?
+            .unwrap_or(Err(ReviewError::Deadline { review: review.kind }));
+        self.note(review.kind, answer.as_ref().err());
+        answer
+    }
+
+    /// One line when the answers stop, one when the reason is another, one when they come again.
+    fn note(&self, kind: &str, error: Option<&ReviewError>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = error else {
+            if let Some(Trouble { since, .. }) = trouble.take() {
+                info!("kube-apiserver answers a {kind} again, after {:.1?}", since.elapsed());
+            }
+            return;
+        };
+        let denied = matches!(error, ReviewError::Denied { .. });
+        match &mut *trouble {
+            Some(known) if known.denied == denied => debug!("still: {error}"),
+            known => {
+                let since = known.as_ref().map_or_else(Instant::now, |k| k.since);
+                *known = Some(Trouble { denied, since });
+                warn!("requests that need it are refused until it is mended: {error}");
+            }
+        }
     }
 
     async fn ask_patiently<T: DeserializeOwned>(
@@ -703,6 +737,7 @@ mod tests {
             client: Client::new(silent, "default"),
             deadline: Duration::from_millis(50),
             observer: None,
+            trouble: Arc::default(),
         };
         let error = reviews.review_token("t", &[]).await.unwrap_err();
         assert!(matches!(error, ReviewError::Deadline { .. }), "{error}");

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::informer::{self, Keep, Subject, chain};
+use crate::rights::{Account, Right};
 
 /// Where the ConfigMap lives.
 pub const NAMESPACE: &str = "kube-system";
@@ -56,8 +57,8 @@ pub struct RequestHeaderTrust {
 pub enum TrustError {
     /// kube-apiserver refuses.
     #[error(
-        "may not read ConfigMap {NAMESPACE}/{NAME}; bind Role extension-apiserver-authentication-reader to this service account \
-         with a RoleBinding in {NAMESPACE}"
+        "{} may not read ConfigMap {NAMESPACE}/{NAME}; to allow it: {}", Account::named_in(&chain(.0)),
+        Right::ReadTrust.cure(&Account::named_in(&chain(.0)))
     )]
     Denied(#[source] kube::Error),
     /// kube-apiserver did not answer in time.
@@ -140,6 +141,7 @@ pub fn follow(
     let keeper = Keeper {
         now: Arc::clone(&now),
         listed: false,
+        absent: false,
     };
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -153,12 +155,14 @@ pub fn follow(
 
 const TRUST: Subject = Subject {
     what: "ConfigMap kube-system/extension-apiserver-authentication",
-    rule: "a RoleBinding in kube-system to Role extension-apiserver-authentication-reader",
+    right: Right::ReadTrust,
 };
 
 struct Keeper {
     now: Arc<watch::Sender<Arc<RequestHeaderTrust>>>,
     listed: bool,
+    /// It has been said that there is none.
+    absent: bool,
 }
 
 // === impl Keeper ===
@@ -174,16 +178,21 @@ impl Keep<ConfigMap> for Keeper {
     }
 
     fn commit(&mut self) {
-        if !self.listed {
-            debug!("there is no ConfigMap {NAMESPACE}/{NAME}; the last good one stays in force");
+        if !self.listed && !std::mem::replace(&mut self.absent, true) {
+            warn!(
+                "there is no ConfigMap {NAMESPACE}/{NAME}; what was last known of it stays in force until kube-apiserver writes it"
+            );
         }
+        self.absent = !self.listed;
     }
 
     fn apply(&mut self, object: ConfigMap) {
+        self.absent = false;
         take(&self.now, &object);
     }
 
     fn delete(&mut self, _: ConfigMap) {
+        self.absent = true;
         warn!("ConfigMap {NAMESPACE}/{NAME} was deleted; the last good one stays in force until kube-apiserver writes it anew");
     }
 }
@@ -357,7 +366,7 @@ mod tests {
         assert_eq!(read(&server.client).await.unwrap(), None);
         let denied = read(&server.client).await.unwrap_err();
         assert!(
-            matches!(denied, TrustError::Denied(_)) && denied.to_string().contains("RoleBinding"),
+            matches!(denied, TrustError::Denied(_)) && denied.to_string().contains("kubectl create rolebinding"),
             "{denied}"
         );
         assert_eq!(read(&server.client).await.unwrap().unwrap().allowed_names, ["a"]);

@@ -12,6 +12,7 @@ use rustls::CertificateError;
 
 use crate::dial::DialTimeout;
 use crate::informer::chain;
+use crate::rights::{Account, Right};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -107,8 +108,8 @@ pub enum KubeletError {
     },
     /// 403.
     #[error(
-        "the kubelet of {node} refuses (403): add this rule to the ClusterRole of the service account: apiGroups: [\"\"], \
-         resources: [nodes/stats], verbs: [get]{said}"
+        "the kubelet of {node} refuses (403): {} may not get nodes/stats; to allow it: {}{said}",
+        Account::named_in(.said), Right::ReadStats.cure(&Account::named_in(.said))
     )]
     Forbidden {
         /// The node.
