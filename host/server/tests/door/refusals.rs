@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use http::Method;
 
-use crate::world::{BOTH, Protocol, World, request, thing};
+use crate::world::{BOTH, Connected, Protocol, World, request, thing};
 
 #[tokio::test]
 async fn a_refusal_is_a_status_in_the_encoding_asked_for() {
@@ -139,6 +139,33 @@ async fn a_panic_harms_nobody_else() {
         assert!(http_body_util::BodyExt::collect(late.into_body()).await.is_err());
     }
     assert_eq!(alice.get(&thing("a"), &[]).await.code, 200, "only that stream is gone");
+}
+
+#[tokio::test]
+async fn a_panic_among_neighbours_on_one_connection_is_its_own() {
+    let world = World::start().await;
+    let alice = world.connect(Protocol::H2, world.client("alice", None)).await;
+    let Connected::H2(sender) = &alice else {
+        unreachable!("it is HTTP/2")
+    };
+    let ask = |name: &str| {
+        let mut mine = Connected::H2(sender.clone());
+        let path = thing(name);
+        tokio::spawn(async move { mine.get(&path, &[]).await })
+    };
+    let neighbours: Vec<_> = (0..8).map(|_| ask("wait")).collect();
+    world.until_waiting(8).await;
+    for panic in (0..8).map(|_| ask("panic")).collect::<Vec<_>>() {
+        let (code, reason, _) = panic.await.unwrap().status();
+        assert_eq!((code, reason.as_str()), (500, "InternalError"));
+    }
+    assert_eq!(ask("a").await.unwrap().code, 200, "while the neighbours are still under way");
+    world.endpoint.gate.add_permits(8);
+    for neighbour in neighbours {
+        let answer = neighbour.await.unwrap();
+        assert_eq!((answer.code, answer.text()), (200, "waited"));
+    }
+    assert!(!sender.is_closed(), "the connection lives on");
 }
 
 #[tokio::test]
