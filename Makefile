@@ -4,7 +4,9 @@ CARGO ?= cargo
 WASM := wasm32-wasip2
 PLUGINS := metrics
 EXAMPLES := hello-collector
-GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES)
+# For tests alone; never shipped.
+TEST_GUESTS := hostile
+GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
 .DEFAULT_GOAL := help
@@ -18,9 +20,10 @@ build: tools guests ## Build target/release/outrigger, target/plugins/*.wasm, ta
 
 guests: tools
 	$(CARGO) build --locked --profile guest --target $(WASM) $(GUESTS:%=-p %)
-	@mkdir -p target/plugins target/examples
+	@mkdir -p target/plugins target/examples target/test-guests
 	@for p in $(PLUGINS); do scripts/place $(GUEST_OUT)/outrigger_plugin_$$p.wasm target/plugins/$$p.wasm; done
 	@for e in $(EXAMPLES); do scripts/place $(GUEST_OUT)/$$(echo $$e | tr - _).wasm target/examples/$$e.wasm; done
+	@for g in $(TEST_GUESTS); do scripts/place $(GUEST_OUT)/$$(echo $$g | tr - _).wasm target/test-guests/$$g.wasm; done
 
 run: build ## Serve metrics of this very machine; needs no cluster
 	@scripts/run
@@ -36,7 +39,7 @@ unit: tools guests
 e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and the HPA as judges
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets \
-		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test doctor --test documents --test metrics
+		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test doctor --test documents --test faults --test metrics
 
 e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"

@@ -4,9 +4,11 @@
 //! the aggregator reaches a plain process exactly as it reaches a pod, and no privilege is needed. The `kubernetes` Service
 //! has no endpoints (they may not be loopback addresses). No scheduler and no node runs; [`crate::Fleet`] plays both.
 
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -38,7 +40,27 @@ pub struct ControlPlane {
     ca: Authority,
     admin: Pair,
     api: Client,
+    front_proxy: Authority,
+    proxy: Pair,
+    apiserver: Mutex<Apiserver>,
     running: Vec<Program>,
+}
+
+/// kube-apiserver, which may be away for a while.
+#[derive(Debug, Default)]
+struct Apiserver {
+    arguments: Vec<OsString>,
+    starts: u32,
+    program: Option<Program>,
+}
+
+/// The file of certificate authorities for one purpose, which kube-apiserver reads again when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bundle {
+    /// `--client-ca-file`.
+    Clients,
+    /// `--requestheader-client-ca-file`.
+    FrontProxy,
 }
 
 /// A port that nobody listens on just now.
@@ -68,8 +90,16 @@ impl ControlPlane {
     /// # Errors
     /// The build's sentence, or what did not come up.
     pub fn start() -> Result<Self> {
+        Self::start_in("control-plane")
+    }
+
+    /// The same with a folder of its own, for tests that need two.
+    ///
+    /// # Errors
+    /// See [`ControlPlane::start`].
+    pub fn start_in(name: &str) -> Result<Self> {
         let programs = build()?;
-        let folder = scratch::folder("control-plane")?;
+        let folder = scratch::folder(name)?;
         let ca = Authority::new(&folder, "ca")?;
         let front_proxy = Authority::new(&folder, "front-proxy-ca")?;
         let serving = ca.server(
@@ -99,8 +129,13 @@ impl ControlPlane {
             ca,
             admin,
             api,
+            front_proxy,
+            proxy,
+            apiserver: Mutex::default(),
             running: Vec::new(),
         };
+        house.trust(Bundle::Clients, &[&house.ca])?;
+        house.trust(Bundle::FrontProxy, &[&house.front_proxy])?;
 
         let (clients, peers) = (format!("http://127.0.0.1:{etcd}"), format!("http://127.0.0.1:{peer}"));
         let program = house.launch("etcd", |c| {
@@ -120,7 +155,9 @@ impl ControlPlane {
 
         let audit_policy = house.folder.join("audit-policy.yaml");
         std::fs::write(&audit_policy, AUDIT_POLICY)?;
-        let apiserver = house.launch("kube-apiserver", |c| {
+        let mut apiserver = Command::new(house.programs.join("kube-apiserver"));
+        {
+            let c = &mut apiserver;
             c.arg("--audit-policy-file").arg(&audit_policy);
             c.arg("--audit-log-path").arg(house.audit_log());
             c.args([
@@ -146,11 +183,11 @@ impl ControlPlane {
             ]);
             c.arg("--service-account-issuer=https://kubernetes.default.svc");
             pair(c, "--tls-cert-file", "--tls-private-key-file", &serving);
-            pair(c, "--proxy-client-cert-file", "--proxy-client-key-file", &proxy);
-            c.arg("--client-ca-file").arg(house.ca.certificate());
+            pair(c, "--proxy-client-cert-file", "--proxy-client-key-file", &house.proxy);
+            c.arg("--client-ca-file").arg(house.bundle(Bundle::Clients));
             c.arg("--service-account-key-file").arg(&token_public);
             c.arg("--service-account-signing-key-file").arg(&token_key);
-            c.arg("--requestheader-client-ca-file").arg(front_proxy.certificate());
+            c.arg("--requestheader-client-ca-file").arg(house.bundle(Bundle::FrontProxy));
             c.args([
                 "--requestheader-allowed-names",
                 "front-proxy-client",
@@ -166,11 +203,10 @@ impl ControlPlane {
             c.args(["--requestheader-uid-headers", "X-Remote-Uid"]);
             // Nobody resolves the nodes' names.
             c.arg("--kubelet-preferred-address-types=InternalIP");
-        })?;
-        until("kube-apiserver is ready", SOON, || {
-            apiserver.runs().and_then(|()| house.api.get("/readyz")?.ok())
-        })?;
-        house.keep(apiserver)?;
+        }
+        house.apiserver.lock().unwrap_or_else(PoisonError::into_inner).arguments =
+            apiserver.get_args().map(OsStr::to_owned).collect();
+        house.start_apiserver()?;
 
         let manager = house.kubeconfig_of("controller-manager", &manager)?;
         let serving = house.ca.server("controller-manager", &["127.0.0.1"])?;
@@ -204,6 +240,81 @@ impl ControlPlane {
         })?;
         house.keep(program)?;
         Ok(house)
+    }
+
+    /// Kills kube-apiserver. etcd and everybody else run on.
+    pub fn stop_apiserver(&self) {
+        self.apiserver.lock().unwrap_or_else(PoisonError::into_inner).program = None;
+    }
+
+    /// Starts kube-apiserver (again) and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends or does not become ready.
+    pub fn start_apiserver(&self) -> Result<()> {
+        let mut apiserver = self.apiserver.lock().unwrap_or_else(PoisonError::into_inner);
+        apiserver.starts += 1;
+        let name = match apiserver.starts {
+            1 => "kube-apiserver".to_owned(),
+            n => format!("kube-apiserver-{n}"),
+        };
+        let mut command = Command::new(self.programs.join("kube-apiserver"));
+        command.current_dir(&self.folder).args(&apiserver.arguments);
+        let program = Program::start(
+            "kube-apiserver",
+            &mut command,
+            &self.folder.join(format!("{name}.log")),
+            false,
+        )?;
+        until("kube-apiserver is ready", SOON, || {
+            program.runs().and_then(|()| self.api.get("/readyz")?.ok())
+        })?;
+        apiserver.program = Some(program);
+        Ok(())
+    }
+
+    /// The authority of the aggregator's certificate at start.
+    #[must_use]
+    pub fn front_proxy(&self) -> &Authority {
+        &self.front_proxy
+    }
+
+    /// A further authority, whose files lie beside the others.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn authority(&self, name: &str) -> Result<Authority> {
+        Authority::new(&self.folder, name)
+    }
+
+    /// From now on kube-apiserver trusts exactly these authorities for this purpose; it notices within a minute, or at its
+    /// next start.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn trust(&self, bundle: Bundle, authorities: &[&Authority]) -> Result<()> {
+        let mut pem = String::new();
+        for authority in authorities {
+            pem += &std::fs::read_to_string(authority.certificate())?;
+        }
+        Ok(std::fs::write(self.bundle(bundle), pem)?)
+    }
+
+    /// From now on the aggregator shows this certificate, at the latest after kube-apiserver's next start.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn show(&self, pair: &Pair) -> Result<()> {
+        std::fs::copy(&pair.certificate, &self.proxy.certificate)?;
+        std::fs::copy(&pair.key, &self.proxy.key)?;
+        Ok(())
+    }
+
+    fn bundle(&self, bundle: Bundle) -> PathBuf {
+        self.folder.join(match bundle {
+            Bundle::Clients => "clients-bundle.crt",
+            Bundle::FrontProxy => "front-proxy-bundle.crt",
+        })
     }
 
     /// Where kube-apiserver listens.

@@ -148,6 +148,23 @@ impl Client {
         }
     }
 
+    /// A new TLS connection that speaks the protocol `alpn`.
+    pub(crate) async fn dial(&self, alpn: &[u8]) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let (config, name) = self.tls.as_ref().context("a client without TLS")?;
+        let mut config = ClientConfig::clone(config);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        // A resumed session shows the certificate of the one before; Go's clients resume none either.
+        config.resumption = rustls::client::Resumption::disabled();
+        let tcp = TcpStream::connect(self.address).await.context("cannot connect")?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(name.clone(), tcp).await.context("no handshake")
+    }
+
+    /// The name that the server is called by.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     async fn exchange(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(path).header("host", &self.host);
         for (name, value) in headers {

@@ -75,7 +75,14 @@ struct Bedside {
     asked: AtomicU64,
     refused: AtomicU64,
     reviewer: Client,
-    verdicts: Mutex<HashMap<Caller, StatusCode>>,
+    verdicts: Mutex<HashMap<Caller, Verdict>>,
+}
+
+/// What a caller may, and who he is.
+#[derive(Debug, Clone)]
+struct Verdict {
+    status: StatusCode,
+    user: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -138,6 +145,11 @@ impl FakeKubelet {
         *self.bedside.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 
+    /// Asks anew who callers are and what they may.
+    pub fn forget(&self) {
+        self.bedside.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Requests so far, those refused included.
     #[must_use]
     pub fn asked(&self) -> u64 {
@@ -198,6 +210,17 @@ fn user(certificate: &CertificateDer<'_>) -> Option<Caller> {
     })
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    fn unknown() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            user: String::new(),
+        }
+    }
+}
+
 // === impl Bedside ===
 
 impl Bedside {
@@ -209,11 +232,19 @@ impl Bedside {
             .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
         let verdict = match bearer.map(|token| Caller::Token(token.to_owned())).or(user) {
             Some(caller) => self.judge(caller).await,
-            None => StatusCode::UNAUTHORIZED,
+            None => Verdict::unknown(),
         };
-        if verdict != StatusCode::OK {
+        if verdict.status != StatusCode::OK {
             self.refused.fetch_add(1, Ordering::SeqCst);
-            return plain(verdict, "Unauthorized");
+            let Verdict { status, user } = verdict;
+            // kubernetes pkg/kubelet/server/server.go, InstallAuthRequiredFilter.
+            let text = match status {
+                StatusCode::FORBIDDEN => format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[stats])\n"),
+                _ => "Unauthorized".to_owned(),
+            };
+            let mut response = Response::new(Full::new(Bytes::from(text)));
+            *response.status_mut() = status;
+            return response;
         }
         if request.method() != Method::GET || request.uri().path() != "/stats/summary" {
             return plain(StatusCode::NOT_FOUND, "404 page not found");
@@ -254,26 +285,29 @@ impl Bedside {
     }
 
     /// 200, 401 or 403; remembered, since the cluster's answer does not change within a test.
-    async fn judge(&self, caller: Caller) -> StatusCode {
+    async fn judge(&self, caller: Caller) -> Verdict {
         if let Some(known) = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&caller) {
-            return *known;
+            return known.clone();
         }
         match self.review(&caller).await {
             Ok(verdict) => {
                 self.verdicts
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .insert(caller, verdict);
+                    .insert(caller, verdict.clone());
                 verdict
             }
             Err(reason) => {
                 eprintln!("the kubelet of {} could not ask who is calling: {reason:#}", self.node);
-                StatusCode::INTERNAL_SERVER_ERROR
+                Verdict {
+                    status: StatusCode::INTERNAL_SERVER_ERROR,
+                    user: String::new(),
+                }
             }
         }
     }
 
-    async fn review(&self, caller: &Caller) -> Result<StatusCode> {
+    async fn review(&self, caller: &Caller) -> Result<Verdict> {
         let (user, groups) = match caller {
             Caller::User { name, groups } => {
                 let all = groups.iter().map(String::as_str).chain(["system:authenticated"]);
@@ -283,12 +317,13 @@ impl Bedside {
                 let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
                 let review = self.ask("/apis/authentication.k8s.io/v1/tokenreviews", &review).await?;
                 if review.pointer("/status/authenticated") != Some(&json!(true)) {
-                    return Ok(StatusCode::UNAUTHORIZED);
+                    return Ok(Verdict::unknown());
                 }
                 let field = |path: &str| review.pointer(path).cloned().unwrap_or_default();
                 (field("/status/user/username"), field("/status/user/groups"))
             }
         };
+        let name = user.as_str().unwrap_or_default().to_owned();
         let attributes = json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": "stats", "name": self.node});
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -298,7 +333,10 @@ impl Bedside {
             .ask("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)
             .await?;
         let allowed = review.pointer("/status/allowed") == Some(&json!(true));
-        Ok(if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN })
+        Ok(Verdict {
+            status: if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN },
+            user: name,
+        })
     }
 
     async fn ask(&self, path: &str, review: &Value) -> Result<Value> {

@@ -22,6 +22,7 @@ pub mod program;
 pub mod quantity;
 pub mod recording;
 pub mod scratch;
+pub mod steady;
 pub mod wait;
 
 pub use control_plane::ControlPlane;

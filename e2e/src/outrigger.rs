@@ -56,6 +56,29 @@ pub fn example(name: &str) -> PathBuf {
     built("OUTRIGGER_EXAMPLES", "target/examples").join(format!("{name}.wasm"))
 }
 
+/// The hostile test plugin playing this part, such as `trap-after-3` (`e2e/guests/hostile`; `OUTRIGGER_TEST_GUESTS` names another
+/// folder): a copy of the component with another text in its data.
+///
+/// # Errors
+/// It is not built, or the part is too long.
+pub fn hostile(part: &str) -> Result<PathBuf> {
+    const MARK: &[u8] = b"outrigger-hostile-part:";
+    const ROOM: usize = 32;
+    let original = built("OUTRIGGER_TEST_GUESTS", "target/test-guests").join("hostile.wasm");
+    let mut bytes = std::fs::read(&original).with_context(|| format!("{} is missing: make guests", original.display()))?;
+    let at = bytes
+        .windows(MARK.len())
+        .position(|window| window == MARK)
+        .context("the component has no part")?
+        + MARK.len();
+    ensure!(part.len() < ROOM, "{part} is too long");
+    let room = bytes.get_mut(at..at + ROOM).context("the component breaks off")?;
+    room.copy_from_slice(format!("{part:.<ROOM$}").as_bytes());
+    let file = scratch::folder("hostile")?.join(format!("{part}.wasm"));
+    std::fs::write(&file, bytes)?;
+    Ok(file)
+}
+
 fn built(variable: &str, folder: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| repository().join(folder), PathBuf::from)
 }
@@ -65,17 +88,42 @@ fn built(variable: &str, folder: &str) -> PathBuf {
 /// # Errors
 /// kube-apiserver refuses it.
 pub fn account(control_plane: &ControlPlane) -> Result<PathBuf> {
-    let rbac = repository().join("deploy/rbac.yaml");
+    account_named(control_plane, NAME)
+}
+
+/// The same under another name: a ServiceAccount whose bindings a test may take away.
+///
+/// # Errors
+/// kube-apiserver refuses it.
+pub fn account_named(control_plane: &ControlPlane, name: &str) -> Result<PathBuf> {
+    control_plane.kubectl()?.apply(&rbac(name)?)?;
+    kubeconfig_of(control_plane, name)
+}
+
+/// `deploy/rbac.yaml` for a ServiceAccount of this name.
+///
+/// # Errors
+/// It cannot be read.
+pub fn rbac(name: &str) -> Result<String> {
+    let file = repository().join("deploy/rbac.yaml");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.replace(NAME, name))
+}
+
+fn kubeconfig_of(control_plane: &ControlPlane, name: &str) -> Result<PathBuf> {
+    let folder = match name {
+        NAME => "account".to_owned(),
+        name => format!("account-{name}"),
+    };
+    let token = scratch::folder(&folder)?.join("token");
     let kubectl = control_plane.kubectl()?;
-    kubectl.apply(&std::fs::read_to_string(&rbac).with_context(|| format!("cannot read {}", rbac.display()))?)?;
-    let token = scratch::folder("account")?.join("token");
     std::fs::write(
         &token,
         kubectl
-            .run(&format!("create token {NAME} -n kube-system --duration=2h"))?
+            .run(&format!("create token {name} -n kube-system --duration=2h"))?
             .trim(),
     )?;
-    control_plane.kubeconfig_with_token(NAME, &token)
+    control_plane.kubeconfig_with_token(name, &token)
 }
 
 // === impl Outrigger ===
@@ -86,6 +134,19 @@ impl Outrigger {
     /// # Errors
     /// There is no binary or no plugin, or the server ends or does not answer.
     pub fn start(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options) -> Result<Self> {
+        Self::launch(control_plane, kubeconfig, options, None)
+    }
+
+    /// The same under a serving certificate of the test's, which must name `metrics-server.kube-system.svc` and come from the
+    /// cluster's authority.
+    ///
+    /// # Errors
+    /// See [`Outrigger::start`].
+    pub fn start_under(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, pair: &Pair) -> Result<Self> {
+        Self::launch(control_plane, kubeconfig, options, Some(pair))
+    }
+
+    fn launch(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, serving: Option<&Pair>) -> Result<Self> {
         let binary = built("OUTRIGGER_BIN", "target/debug/outrigger");
         ensure!(
             binary.is_file(),
@@ -128,6 +189,12 @@ impl Outrigger {
             "--grant=metrics=kubelet",
             "--grant=hello=kubelet",
         ]);
+        let mut ca = certificates.join("ca.crt");
+        if let Some(pair) = serving {
+            command.arg("--tls-cert-file").arg(&pair.certificate);
+            command.arg("--tls-private-key-file").arg(&pair.key);
+            ca = control_plane.ca().certificate();
+        }
         command.args(&options.arguments);
         let program = Program::start(
             &options.name,
@@ -139,7 +206,7 @@ impl Outrigger {
             program,
             address,
             plugins,
-            ca: certificates.join("ca.crt"),
+            ca,
         };
         until("outrigger is alive", SOON, || {
             server.program.runs().and_then(|()| server.client(None)?.get("/livez")?.ok())
@@ -152,15 +219,30 @@ impl Outrigger {
     /// # Errors
     /// kube-apiserver refuses one of them.
     pub fn register(&self, control_plane: &ControlPlane, group: &str, versions: &[&str]) -> Result<()> {
-        let (port, mut items) = (self.address.port(), Vec::new());
+        self.register_at(control_plane, NAME, self.address, group, versions)
+    }
+
+    /// The same as another Service with another address in front of it; its certificate must name `SERVICE.kube-system.svc`.
+    ///
+    /// # Errors
+    /// See [`Outrigger::register`].
+    pub fn register_at(
+        &self,
+        control_plane: &ControlPlane,
+        service: &str,
+        at: SocketAddr,
+        group: &str,
+        versions: &[&str],
+    ) -> Result<()> {
+        let (port, mut items) = (at.port(), Vec::new());
         items.push(json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": "kube-system"},
-            "spec": {"clusterIP": self.address.ip().to_string(), "ports": [{"name": "https", "port": port}]},
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": "kube-system"},
+            "spec": {"clusterIP": at.ip().to_string(), "ports": [{"name": "https", "port": port}]},
         }));
         // Never dialled: the availability check only wants one endpoint, and none may be a loopback address.
         items.push(json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": NAME, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": NAME}},
+            "metadata": {"name": service, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": service}},
             "ports": [{"name": "https", "port": port}],
             "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
         }));
@@ -171,7 +253,7 @@ impl Outrigger {
                 "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("{version}.{group}")},
                 "spec": {
                     "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100 - i, "caBundle": bundle,
-                    "service": {"name": NAME, "namespace": "kube-system", "port": port},
+                    "service": {"name": service, "namespace": "kube-system", "port": port},
                 },
             }));
         }
@@ -187,6 +269,12 @@ impl Outrigger {
     /// It has not written its authority yet, or the user's files cannot be read.
     pub fn client(&self, user: Option<&Pair>) -> Result<Client> {
         Client::new(self.address, &format!("{NAME}.kube-system.svc"), &self.ca, user)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The folder that it watches for plugins.

@@ -84,6 +84,37 @@ impl Program {
         }
     }
 
+    /// Bytes of memory that it has now, and had at most.
+    ///
+    /// # Errors
+    /// There is no such process any more.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = status
+                .lines()
+                .find_map(|l| l.strip_prefix(name))
+                .with_context(|| format!("no {name}"))?;
+            Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+        };
+        Ok((field("VmRSS:")?, field("VmHWM:")?))
+    }
+
+    /// CPU time that it has used so far.
+    ///
+    /// # Errors
+    /// There is no such process any more.
+    pub fn cpu(&self) -> Result<std::time::Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let (_, rest) = stat.rsplit_once(')').context("a name in brackets")?;
+        let mut ticks = 0;
+        for field in rest.split_whitespace().skip(11).take(2) {
+            ticks += field.parse::<u64>()?;
+        }
+        // USER_HZ, 100 on every Linux.
+        Ok(std::time::Duration::from_millis(ticks * 10))
+    }
+
     /// Asks it to end (SIGTERM).
     ///
     /// # Errors
