@@ -146,8 +146,13 @@ impl Collectors {
                     continue;
                 }
                 _ = sweep.tick() => {
-                    for (_, _, table) in self.catalog.snapshot().tables() {
-                        table.sweep(SystemTime::now());
+                    let (snapshot, now) = (self.catalog.snapshot(), SystemTime::now());
+                    for (plugin, resource, table) in snapshot.tables() {
+                        let (group, plural) = resource.split_once('/').unwrap_or_default();
+                        // While nobody knows, nothing is known to be gone: who watches would be told of deletions.
+                        if snapshot.standing(plugin, group, plural).is_none_or(|s| s.check(now).is_ok()) {
+                            table.sweep(now);
+                        }
                     }
                     continue;
                 }
