@@ -114,8 +114,8 @@ pub(crate) fn items(list: &Value) -> &[Value] {
 pub(crate) fn heed(kubectl: &Kubectl, log: &str, words: &[&str]) -> Result<()> {
     let line = log.lines().rfind(|line| words.iter().all(|word| line.contains(word)));
     let line = line.with_context(|| format!("the log does not speak of {words:?}"))?;
-    let (_, commands) = line.split_once("to allow it: ").with_context(|| format!("no cure: {line}"))?;
-    let commands = commands.split(';').next().unwrap_or_default();
+    let start = line.find("kubectl create").with_context(|| format!("no cure: {line}"))?;
+    let commands = line[start..].split([';', '(']).next().unwrap_or_default();
     for command in commands.split(" && ") {
         let arguments = command.trim().trim_start_matches("kubectl ");
         kubectl.run(arguments).with_context(|| line.to_owned())?;

@@ -61,14 +61,17 @@ fn the_right_to_ask_who_may_is_taken_and_given_back() {
         let cure = "kubectl create clusterrolebinding faulty:system:auth-delegator --clusterrole=system:auth-delegator \
                     --serviceaccount=kube-system:faulty";
         for review in ["SubjectAccessReview", "TokenReview"] {
-            let sentence = format!("ServiceAccount kube-system/faulty may not create a {review}; to allow it: {cure}");
+            let sentence = format!(
+                "service account kube-system/faulty may not create {review}s, so callers cannot be told apart or let in; bind ClusterRole \
+                 system:auth-delegator to it: {cure}"
+            );
             let said = lines(&server.program().log(), &[&sentence]);
             ensure!(said == 1, "{said} times: {sentence}");
         }
         heed(
             &house.kubectl,
             &server.program().log(),
-            &["may not create a SubjectAccessReview"],
+            &["may not create SubjectAccessReviews"],
         )?;
         both((200, 200))?;
         for review in ["SubjectAccessReview", "TokenReview"] {
@@ -83,9 +86,10 @@ fn the_right_to_ask_who_may_is_taken_and_given_back() {
         // The kubelets' summaries.
         let role = rbac("faulty")?.replace("resources: [nodes/stats]", "resources: [nodes/nothing]");
         house.kubectl.apply(&role)?;
-        let sentence = "ServiceAccount kube-system/faulty may not get nodes/stats; to allow it: kubectl create clusterrole \
-                        faulty:stats --verb=get --resource=nodes/stats && kubectl create clusterrolebinding faulty:stats \
-                        --clusterrole=faulty:stats --serviceaccount=kube-system:faulty";
+        let sentence = "service account kube-system/faulty may not get nodes/stats; grant it (deploy/rbac.yaml has the rule): kubectl \
+                        create clusterrole faulty:nodes-stats --verb=get --resource=nodes/stats && kubectl create \
+                        clusterrolebinding faulty:nodes-stats --clusterrole=faulty:nodes-stats \
+                        --serviceaccount=kube-system:faulty";
         let refused = house.guarded.refused();
         until("the kubelet refuses, several times", SOON, || {
             if house.guarded.refused() < refused + 3 {
@@ -97,11 +101,7 @@ fn the_right_to_ask_who_may_is_taken_and_given_back() {
         let log = server.program().log();
         let said = lines(&log, &["tick failed, last good rows stay", sentence]);
         ensure!(said == 1, "{said} times: {sentence}");
-        heed(
-            &house.kubectl,
-            &log.replace(" (said once", "; (said once"),
-            &["may not get nodes/stats"],
-        )?;
+        heed(&house.kubectl, &log, &["may not get nodes/stats"])?;
         until("it answers again", SOON, || {
             house.guarded.forget();
             ensure!(lines(&server.program().log(), &["no tick fails any more"]) == 1);
@@ -123,8 +123,8 @@ fn a_server_without_rights_says_what_it_lacks_and_begins_when_it_has_them() {
         let server = Outrigger::start(&house.control_plane, &kubeconfig, &options)?;
         let sentence = |what: &str| {
             format!(
-                "cannot follow {what}: ServiceAccount kube-system/poor may not list and watch {what} (403); to allow it: kubectl create \
-                 clusterrole poor:{what} --verb=get,list,watch --resource={what} && kubectl create clusterrolebinding poor:{what} \
+                "cannot follow {what}: service account kube-system/poor may not get,list,watch {what}; grant it (deploy/rbac.yaml has the \
+                 rule): kubectl create clusterrole poor:{what} --verb=get,list,watch --resource={what} && kubectl create clusterrolebinding poor:{what} \
                  --clusterrole=poor:{what} --serviceaccount=kube-system:poor"
             )
         };

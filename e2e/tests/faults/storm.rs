@@ -148,7 +148,7 @@ impl Storm {
         self.control_plane.start_apiserver()?;
         until("users are answered again", SOON, || asker.get(NODES)?.ok())?;
         until("tokens are reviewed again", SOON, || bearer.get(NODES)?.ok())?;
-        let account = "ServiceAccount kube-system/stormy may not list and watch";
+        let account = "service account kube-system/stormy may not";
         for (what, cure) in [
             (
                 "nodes",
@@ -164,9 +164,14 @@ impl Storm {
                  --role=extension-apiserver-authentication-reader --serviceaccount=kube-system:stormy",
             ),
         ] {
-            let sentence = format!("{account} {what} (403); to allow it: {cure}");
+            let verb = if what.starts_with("ConfigMap") {
+                "read"
+            } else {
+                "get,list,watch"
+            };
+            let sentence = format!("{account} {verb} {what}");
             until(&format!("the log says how to follow {what}"), LATER, || {
-                let said = self.said(log, &[&sentence]);
+                let said = self.said(log, &[&sentence, cure]);
                 ensure!(said == 1, "{said} times: {sentence}");
                 Ok(())
             })?;

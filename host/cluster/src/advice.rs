@@ -202,6 +202,25 @@ impl Account {
         }
     }
 
+    /// The service account that a refusal names: kube-apiserver and kubelets say in every 403 whom they refuse (`User "…" cannot`,
+    /// `user=…,`). The words come from elsewhere and end up in a command that somebody pastes, so what could be anything but a name
+    /// is not taken over.
+    #[must_use]
+    pub fn named_in(refusal: &str) -> Self {
+        let after = |mark: &str| refusal.split_once(mark).map(|(_, rest)| rest);
+        let name = after("User \"").or_else(|| after("user=")).and_then(|rest| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || ":.-".contains(c);
+            let (name, end) = rest.split_at(rest.find(|c| !is_plain(c))?);
+            let account = name.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+            end.starts_with(['"', '\\', ',', ')']).then_some(account)
+        });
+        let is_name = |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.contains(':');
+        match name {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => Self::named(namespace, name),
+            _ => Self::own(),
+        }
+    }
+
     /// `review` is `TokenReviews` or `SubjectAccessReviews`.
     #[must_use]
     pub fn may_not_create(&self, review: &str) -> Advice {
@@ -287,6 +306,28 @@ mod tests {
         for (advice, code, expected) in cases {
             assert_eq!(advice.to_string(), expected);
             assert_eq!(advice.sentence().code, code);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_account() {
+        let known = Account::named("kube-system", "metrics-server");
+        for (said, account) in [
+            (
+                r#"nodes is forbidden: User "system:serviceaccount:kube-system:metrics-server" cannot list resource "nodes""#,
+                known.clone(),
+            ),
+            (
+                "Forbidden (user=system:serviceaccount:kube-system:metrics-server, verb=get, resource=nodes, subresource(s)=[stats])",
+                known,
+            ),
+            (r#"User "jane" cannot"#, Account::own()),
+            (r#"User "system:serviceaccount:a:b; reboot" cannot"#, Account::own()),
+            ("Forbidden (user=system:serviceaccount:a:$(reboot), verb=get)", Account::own()),
+            ("user=system:serviceaccount:a:--all,", Account::own()),
+            ("Forbidden", Account::own()),
+        ] {
+            assert_eq!(Account::named_in(said), account, "{said}");
         }
     }
 

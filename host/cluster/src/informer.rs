@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::advice::{Account, Advice};
 use crate::backoff::Backoff;
-use crate::rights::{Account, Right};
 
 /// A page of a list that takes longer than this is given up (kube-apiserver itself gives up after 60 s).
 const PAGE_DEADLINE: Duration = Duration::from_secs(65);
@@ -43,8 +43,8 @@ pub(crate) trait Keep<K>: Send {
 pub(crate) struct Subject {
     /// Its name, plural.
     pub(crate) what: &'static str,
-    /// What allows it.
-    pub(crate) right: Right,
+    /// What is said when it is refused.
+    pub(crate) denied: fn(&Account) -> Advice,
 }
 
 /// Pages of 500, as client-go asks for.
@@ -185,11 +185,8 @@ fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
     Some(match code(error) {
         Some(410) => return None,
         Some(403) => {
-            let account = Account::named_in(&chain(error));
-            (
-                format!("{account} may not list and watch {} (403)", subject.what),
-                format!("; to allow it: {}", subject.right.cure(&account)),
-            )
+            let advice = (subject.denied)(&Account::named_in(&chain(error)));
+            (advice.wrong(), format!("; {}", advice.cure()))
         }
         Some(401) => (
             "kube-apiserver does not know who we are (401)".to_owned(),
@@ -272,7 +269,7 @@ mod tests {
     fn what_is_said_of_a_trouble() {
         let subject = Subject {
             what: "pods",
-            right: Right::Follow("pods"),
+            denied: |account| account.may_not_read("get,list,watch", "pods"),
         };
         let answer = |code: u16| {
             let status = Status {
@@ -287,7 +284,7 @@ mod tests {
             (
                 "list denied",
                 Error::InitialListFailed(answer(403)),
-                Some("may not list and watch pods (403)"),
+                Some("may not get,list,watch pods"),
             ),
             ("watch denied", Error::WatchStartFailed(answer(403)), Some("--resource=pods")),
             ("unknown caller", Error::InitialListFailed(answer(401)), Some("has expired")),

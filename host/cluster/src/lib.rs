@@ -26,7 +26,6 @@ mod material;
 pub mod nodes;
 pub mod pods;
 pub mod reviews;
-pub mod rights;
 #[cfg(test)]
 mod scripted;
 pub mod trust;
@@ -40,5 +39,4 @@ pub use labels::Labels;
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use pods::PodIndex;
 pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
-pub use rights::{Account, Right};
 pub use trust::{RequestHeaderTrust, TrustError};

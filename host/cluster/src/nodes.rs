@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::informer::{self, Keep, Subject, read, slim_metadata, write};
 use crate::labels::{Labels, Shelf};
-use crate::rights::Right;
 
 /// The set of node names; a new one is published only when it differs.
 pub type Names = Arc<BTreeSet<Arc<str>>>;
@@ -165,7 +164,7 @@ pub fn follow(client: Client, selector: Option<&str>, cancel: CancellationToken)
 
 const NODES: Subject = Subject {
     what: "nodes",
-    right: Right::Follow("nodes"),
+    denied: |account| account.may_not_read("get,list,watch", "nodes"),
 };
 
 /// A Node as it is read from the wire: fields that nobody uses are skipped unparsed.

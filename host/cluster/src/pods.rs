@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::informer::{self, Keep, Subject, read, slim_metadata, write};
 use crate::labels::{Labels, Shelf};
-use crate::rights::Right;
 
 /// The running pods as they are now.
 pub struct PodIndex {
@@ -107,7 +106,7 @@ pub fn follow(client: Client, cancel: CancellationToken) -> (Arc<PodIndex>, Join
 
 const PODS: Subject = Subject {
     what: "pods",
-    right: Right::Follow("pods"),
+    denied: |account| account.may_not_read("get,list,watch", "pods"),
 };
 
 /// A pod's metadata as it is read from the wire.

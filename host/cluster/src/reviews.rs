@@ -22,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
+use crate::advice::Account;
 use crate::backoff::Backoff;
 use crate::informer::chain;
-use crate::rights::{Account, Right};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const STEPS: u32 = 5;
@@ -95,10 +95,7 @@ pub enum ReviewError {
         review: &'static str,
     },
     /// This service account may not ask.
-    #[error(
-        "{} may not create a {review}; to allow it: {}", Account::named_in(&chain(.source)),
-        Right::Review.cure(&Account::named_in(&chain(.source)))
-    )]
+    #[error("{}", Account::named_in(&chain(.source)).may_not_create(&format!("{review}s")))]
     Denied {
         /// Which question.
         review: &'static str,

@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::advice::Account;
 use crate::informer::{self, Keep, Subject, chain};
-use crate::rights::{Account, Right};
 
 /// Where the ConfigMap lives.
 pub const NAMESPACE: &str = "kube-system";
@@ -56,10 +56,7 @@ pub struct RequestHeaderTrust {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// kube-apiserver refuses.
-    #[error(
-        "{} may not read ConfigMap {NAMESPACE}/{NAME}; to allow it: {}", Account::named_in(&chain(.0)),
-        Right::ReadTrust.cure(&Account::named_in(&chain(.0)))
-    )]
+    #[error("{}", Account::named_in(&chain(.0)).may_not_read_trust())]
     Denied(#[source] kube::Error),
     /// kube-apiserver did not answer in time.
     #[error("ConfigMap {NAMESPACE}/{NAME} was not answered within {READ_DEADLINE:?}")]
@@ -155,7 +152,7 @@ pub fn follow(
 
 const TRUST: Subject = Subject {
     what: "ConfigMap kube-system/extension-apiserver-authentication",
-    right: Right::ReadTrust,
+    denied: Account::may_not_read_trust,
 };
 
 struct Keeper {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls::CertificateError;
 
+use crate::advice::Account;
 use crate::dial::DialTimeout;
 use crate::informer::chain;
-use crate::rights::{Account, Right};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -108,9 +108,7 @@ pub enum KubeletError {
     },
     /// 403.
     #[error(
-        "the kubelet of {node} refuses (403): {} may not get nodes/stats; to allow it: {}{said}",
-        Account::named_in(.said), Right::ReadStats.cure(&Account::named_in(.said))
-    )]
+        "the kubelet of {node} refuses (403): {}{said}", Account::named_in(.said).may_not_read("get", "nodes/stats"))]
     Forbidden {
         /// The node.
         node: String,
