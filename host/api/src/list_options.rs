@@ -6,11 +6,11 @@
 
 use std::num::NonZeroUsize;
 
+use crate::continue_token::ContinueToken;
 use crate::query::Query;
 use crate::quote::Quoted;
 use crate::selector::{FieldSelector, LabelSelector, Terms};
 use crate::status::{Cause, Status};
-use crate::table::IncludeObject;
 
 /// A list or watch request's options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,8 +36,6 @@ pub struct ListOptions {
     /// Whether a watch starts with what is there. A watch that names no version (or `0`) and says nothing of this has
     /// it, as upstream sets it with its WatchList gate on.
     pub send_initial_events: Option<bool>,
-    /// What rows of a Table carry.
-    pub include_object: IncludeObject,
 }
 
 /// A resource version in a request.
@@ -107,8 +105,17 @@ impl ListOptions {
             options.resource_version_match = ResourceVersionMatch::parse(version_match);
         }
         options.field_selector = FieldSelector::known(terms)?;
-        options.resource_version = ResourceVersion::parse(version)?;
-        options.include_object = IncludeObject::parse(query)?;
+        options.resource_version = match version {
+            // A page is of its token's version (apiserver `storage` ValidateListOptions).
+            version if !options.watch && !options.continue_token.is_empty() && !matches!(version, "" | "0") => {
+                ContinueToken::decode(&options.continue_token)?;
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
+            version if options.watch => ResourceVersion::parse(version)?,
+            version => ResourceVersion::parse_of_list(version)?,
+        };
         Ok(options)
     }
 
@@ -132,60 +139,53 @@ impl ListOptions {
     /// Combinations that make no sense (apimachinery `ValidateListOptions`).
     fn forbidden(&self, version: &str, version_match: &str) -> Vec<Cause> {
         let mut causes = Vec::new();
-        let mut forbid = |field: &str, why: &str| {
-            causes.push(Cause {
-                reason: "FieldValueForbidden".into(),
-                message: format!("Forbidden: {why}"),
-                field: field.into(),
-            });
-        };
         const MATCH: &str = "resourceVersionMatch";
-        let mut supported: &[&str] = &[];
+        const CONTINUED: &str = "resourceVersionMatch is forbidden when continue is provided";
         let known = ResourceVersionMatch::parse(version_match);
+        let given = !version_match.is_empty();
+        let continued = !self.continue_token.is_empty();
         if self.watch {
-            if self.send_initial_events.is_some() && known != Some(ResourceVersionMatch::NotOlderThan) {
-                forbid(
+            let fits = known == Some(ResourceVersionMatch::NotOlderThan);
+            if self.send_initial_events.is_some() && !fits {
+                causes.push(forbidden(
                     MATCH,
                     "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
+                ));
             }
-            if !version_match.is_empty() {
-                if self.send_initial_events.is_none() {
-                    forbid(
-                        MATCH,
-                        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                    );
-                }
-                supported = &["NotOlderThan"];
+            if given && self.send_initial_events.is_none() {
+                causes.push(forbidden(
+                    MATCH,
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                ));
             }
-        } else {
-            if !version_match.is_empty() {
-                if version.is_empty() {
-                    forbid(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
-                }
-                supported = &["Exact", "NotOlderThan", ""];
+            if given && !fits {
+                causes.push(unsupported(MATCH, version_match, &["NotOlderThan"]));
             }
-            if known == Some(ResourceVersionMatch::Exact) && version == "0" {
-                forbid(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            if given && continued {
+                causes.push(forbidden(MATCH, CONTINUED));
             }
-            if self.send_initial_events.is_some() {
-                forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
-            }
+            return causes;
         }
-        if !version_match.is_empty() && !self.continue_token.is_empty() {
-            forbid(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+        if given && version.is_empty() {
+            causes.push(forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
-        if !version_match.is_empty() && !supported.contains(&version_match) {
-            let supported: Vec<_> = supported.iter().map(|s| Quoted(s).to_string()).collect();
-            causes.push(Cause {
-                reason: "FieldValueNotSupported".into(),
-                message: format!(
-                    "Unsupported value: {}: supported values: {}",
-                    Quoted(version_match),
-                    supported.join(", ")
-                ),
-                field: MATCH.into(),
-            });
+        if given && continued {
+            causes.push(forbidden(MATCH, CONTINUED));
+        }
+        if given && known.is_none() {
+            causes.push(unsupported(MATCH, version_match, &["Exact", "NotOlderThan", ""]));
+        }
+        if known == Some(ResourceVersionMatch::Exact) && version == "0" {
+            causes.push(forbidden(
+                MATCH,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
+        }
+        if self.send_initial_events.is_some() {
+            causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         causes
     }
@@ -197,18 +197,33 @@ impl ResourceVersion {
     /// Reads a version; nothing is [`ResourceVersion::Unset`].
     ///
     /// # Errors
-    /// 400 if it is no unsigned integer, in the words in which upstream refuses it on a list.
+    /// 400 if it is no unsigned integer, in the words in which upstream refuses it.
     pub fn parse(text: &str) -> Result<Self, Status> {
+        Self::read(text).map_err(Status::bad_request)
+    }
+
+    /// The same for a list, which upstream refuses with two more words.
+    fn parse_of_list(text: &str) -> Result<Self, Status> {
+        Self::read(text).map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
         match text {
             "" => Ok(Self::Unset),
             "0" => Ok(Self::Any),
             text => match text.parse::<u64>() {
                 Ok(0) => Ok(Self::Any),
                 Ok(version) if !text.starts_with('+') => Ok(Self::At(version)),
-                _ => Err(Status::bad_request(format!(
-                    "resourceVersion: Invalid value: {0}: strconv.ParseUint: parsing {0}: invalid syntax",
-                    Quoted(text)
-                ))),
+                other => {
+                    let why = match other.map_err(|error| *error.kind()) {
+                        Err(std::num::IntErrorKind::PosOverflow) => "value out of range",
+                        _ => "invalid syntax",
+                    };
+                    Err(format!(
+                        "resourceVersion: Invalid value: {0}: strconv.ParseUint: parsing {0}: {why}",
+                        Quoted(text)
+                    ))
+                }
             },
         }
     }
@@ -223,6 +238,27 @@ impl ResourceVersionMatch {
             "NotOlderThan" => Some(Self::NotOlderThan),
             _ => None,
         }
+    }
+}
+
+fn forbidden(field: &str, why: &str) -> Cause {
+    Cause {
+        reason: "FieldValueForbidden".into(),
+        message: format!("Forbidden: {why}"),
+        field: field.into(),
+    }
+}
+
+fn unsupported(field: &str, value: &str, supported: &[&str]) -> Cause {
+    let supported: Vec<_> = supported.iter().map(|s| Quoted(s).to_string()).collect();
+    Cause {
+        reason: "FieldValueNotSupported".into(),
+        message: format!(
+            "Unsupported value: {}: supported values: {}",
+            Quoted(value),
+            supported.join(", ")
+        ),
+        field: field.into(),
     }
 }
 
@@ -246,17 +282,16 @@ mod tests {
 
     #[test]
     fn options_are_read_into_types() {
-        let all = "labelSelector=app%3Dweb&fieldSelector=metadata.name%3Dx&limit=500&continue=abc&resourceVersion=7\
-                   &timeoutSeconds=30&allowWatchBookmarks=true&includeObject=Object";
+        let all = "labelSelector=app%3Dweb&fieldSelector=metadata.name%3Dx&limit=500&resourceVersion=7\
+                   &timeoutSeconds=30&allowWatchBookmarks=true";
         let options = ListOptions::parse(all).unwrap();
         assert_eq!(options.label_selector.to_string(), "app=web");
         assert_eq!(options.field_selector.exact_name(), Some("x"));
         assert_eq!(options.limit, NonZeroUsize::new(500));
-        assert_eq!(options.continue_token, "abc");
+        assert_eq!(ListOptions::parse("continue=abc").unwrap().continue_token, "abc");
         assert_eq!(options.resource_version, ResourceVersion::At(7));
         assert_eq!(options.timeout_seconds, Some(30));
         assert!(options.allow_watch_bookmarks && !options.watch);
-        assert_eq!(options.include_object, IncludeObject::Object);
         assert_eq!(ListOptions::parse("").unwrap(), ListOptions::default());
         assert_eq!(
             ListOptions::parse("limit=0&pretty=1&unknown=x").unwrap(),
@@ -325,14 +360,29 @@ mod tests {
                 r#""spec.nodeName" is not a known field selector: only "metadata.name", "metadata.namespace""#,
             ),
             (
-                "includeObject=All",
-                400,
-                r#"Unable to convert to Table as requested: includeObject: Invalid value: "All": must be 'Metadata', 'Object', 'None', or empty"#,
-            ),
-            (
                 "resourceVersion=abc",
                 400,
+                r#"invalid resource version: resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax"#,
+            ),
+            (
+                "watch=1&resourceVersion=abc",
+                400,
                 r#"resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax"#,
+            ),
+            (
+                "resourceVersion=18446744073709551616",
+                400,
+                r#"invalid resource version: resourceVersion: Invalid value: "18446744073709551616": strconv.ParseUint: parsing "18446744073709551616": value out of range"#,
+            ),
+            (
+                "resourceVersion=abc&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6Nywic3RhcnQiOiJhIn0",
+                400,
+                "specifying resource version is not allowed when using continue",
+            ),
+            (
+                "resourceVersion=0&resourceVersionMatch=Exact&continue=x",
+                422,
+                r#"ListOptions.meta.k8s.io "" is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided, resourceVersionMatch: Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"]"#,
             ),
             (
                 "resourceVersionMatch=Exact",

@@ -32,6 +32,7 @@ impl Read<'_> {
     pub(crate) async fn list(&self) -> Result<Answer, Status> {
         let media = self.media(Kind::List)?;
         let options = ListOptions::read(self.query)?;
+        let include = self.include(media)?;
         let token = match options.continue_token.as_str() {
             "" => None,
             token => Some(ContinueToken::decode(token)?),
@@ -40,7 +41,7 @@ impl Read<'_> {
         let first = token.map(|token| self.first_key(&token.start));
         // Upstream answers a list of "anything" from its watch cache, whole.
         let limit = match (options.limit, options.resource_version) {
-            (_, ResourceVersion::Any) if first.is_none() => None,
+            (_, ResourceVersion::Any) => None,
             (limit, _) => limit,
         };
         let mut rows = self.select(&options, &snapshot, first);
@@ -68,18 +69,13 @@ impl Read<'_> {
         };
         page.shrink_to_fit();
         let objects: Vec<Object<'_>> = page.iter().map(|s| Object::of(s.entry, &s.labels)).collect();
-        finish(self.shape(media, options.include_object).list(&meta, &objects), media)
+        finish(self.shape(media, include).list(&meta, &objects), media)
     }
 
     /// The rows as of the version that the request names.
     async fn moment(&self, options: &ListOptions, token: Option<&ContinueToken>) -> Result<Arc<Snapshot>, Status> {
         let table = &self.served.table;
         if let Some(token) = token {
-            if matches!(options.resource_version, ResourceVersion::At(_)) {
-                return Err(Status::bad_request(
-                    "specifying resource version is not allowed when using continue",
-                ));
-            }
             let Some(version) = token.version else {
                 return Ok(table.snapshot());
             };
@@ -105,7 +101,7 @@ impl Read<'_> {
         }
         let current = table.snapshot().revision();
         if version > current {
-            return Err(Status::too_large_resource_version(version, current, 0));
+            return Err(Status::too_large_resource_version(version, current, 1));
         }
         let expired = || Status::expired("The resourceVersion for the provided list is too old.");
         table.page(version).ok_or_else(expired)

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use outrigger_api::encode;
 use outrigger_api::manifest::{Scope, Shadow};
-use outrigger_api::media::{Encoding, Media, Offer};
+use outrigger_api::media::{Encoding, Form, Media, Offer};
 use outrigger_api::query::Query;
+use outrigger_api::quote::Quoted;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_api::table::IncludeObject;
@@ -81,15 +82,35 @@ impl<'a> Read<'a> {
         }
     }
 
+    /// What rows of a Table carry; whoever wants no Table may say here what he likes.
+    pub(crate) fn include(&self, media: Media) -> Result<IncludeObject, Status> {
+        match media.form {
+            Form::Table(_) => IncludeObject::parse(self.query),
+            _ => Ok(IncludeObject::default()),
+        }
+    }
+
     /// One object, if it lives and there is a row for it.
     pub(crate) fn get(&self, snapshot: &outrigger_storage::Snapshot) -> Result<Answer, Status> {
         let media = self.media(Kind::One)?;
         let (namespace, name) = (&*self.info.namespace, &*self.info.name);
+        if self.query.flag("export") == Some(true) {
+            return Err(Status::bad_request(
+                "the export parameter, deprecated since v1.14, is no longer supported",
+            ));
+        }
+        // No object is named so: upstream refuses such a key of its store (`registry.NamespaceKeyFunc`).
+        if matches!(name, "." | "..") {
+            return Err(Status::bad_request(format!(
+                "Name parameter invalid: {0}: may not be '{name}'",
+                Quoted(name)
+            )));
+        }
         let labels = self.served.table.labels(namespace, name);
         let labels = labels.ok_or_else(|| self.no_such_object())?;
         let key = Key::new(namespace, name);
         let entry = snapshot.get(&key, self.now).ok_or_else(|| self.no_such_row(&key))?;
-        let include = IncludeObject::parse(self.query)?;
+        let include = self.include(media)?;
         let mut out = Vec::with_capacity(OBJECT);
         self.shape(media, include)
             .write_one(&mut out, &Object::of(entry, &labels), true);

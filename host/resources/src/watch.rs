@@ -129,7 +129,7 @@ impl Read<'_> {
             },
             how: Representation {
                 media,
-                include: options.include_object,
+                include: self.include(media)?,
                 version: Arc::clone(&self.served.api_version),
             },
             bookmarks: options.allow_watch_bookmarks,
