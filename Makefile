@@ -39,7 +39,8 @@ unit: tools guests
 e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and the HPA as judges
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets \
-		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test doctor --test documents --test faults --test metrics
+		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test differential --test doctor \
+		--test documents --test faults --test informers --test metrics
 
 e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"

@@ -38,6 +38,7 @@ pub struct ControlPlane {
     programs: PathBuf,
     address: SocketAddr,
     ca: Authority,
+    etcd: String,
     admin: Pair,
     api: Client,
     front_proxy: Authority,
@@ -122,11 +123,13 @@ impl ControlPlane {
         let (etcd, peer, secure, controllers) = (free_port(local)?, free_port(local)?, free_port(local)?, free_port(local)?);
         let address = SocketAddr::from((local, secure));
         let api = Client::new(address, "localhost", &ca.certificate(), Some(&admin))?;
+        let (clients, peers) = (format!("http://127.0.0.1:{etcd}"), format!("http://127.0.0.1:{peer}"));
         let mut house = Self {
             folder,
             programs,
             address,
             ca,
+            etcd: clients.clone(),
             admin,
             api,
             front_proxy,
@@ -137,7 +140,6 @@ impl ControlPlane {
         house.trust(Bundle::Clients, &[&house.ca])?;
         house.trust(Bundle::FrontProxy, &[&house.front_proxy])?;
 
-        let (clients, peers) = (format!("http://127.0.0.1:{etcd}"), format!("http://127.0.0.1:{peer}"));
         let program = house.launch("etcd", |c| {
             c.args(["--name", "e", "--unsafe-no-fsync", "--log-level", "warn", "--data-dir"])
                 .arg(house.folder.join("etcd"));
@@ -333,6 +335,12 @@ impl ControlPlane {
     #[must_use]
     pub fn ca(&self) -> &Authority {
         &self.ca
+    }
+
+    /// Where etcd listens, as a URL: another server may keep its objects there under a prefix of its own.
+    #[must_use]
+    pub fn etcd(&self) -> &str {
+        &self.etcd
     }
 
     /// kube-apiserver, as an administrator.

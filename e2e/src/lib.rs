@@ -3,7 +3,8 @@
 //! `e2e/control-plane/build` makes the programs of the control plane; [`ControlPlane`] starts them on loopback with the
 //! complete aggregation layer. A [`Fleet`] is its nodes: it plays scheduler and kubelet for every pod, and each node answers
 //! `/stats/summary` with a load that the test chose ([`load`]) or with what a real kubelet once said ([`recording`]).
-//! [`Outrigger`] runs the binary with exactly the rights of `deploy/rbac.yaml`.
+//! [`Outrigger`] runs the binary with exactly the rights of `deploy/rbac.yaml`; a [`Peer`] is the same API by upstream's own
+//! library, to compare with.
 //!
 //! Promises: nothing outside one scratch folder is written, no privilege is needed, everything listens on 127/8, and
 //! whatever was started ends with the test process, however that ends ([`scratch`]). Waits are polls with generous deadlines;
@@ -17,6 +18,7 @@ pub mod kubelet;
 pub mod load;
 pub mod node;
 pub mod outrigger;
+pub mod peer;
 pub mod pki;
 pub mod program;
 pub mod quantity;
@@ -29,4 +31,5 @@ pub use control_plane::ControlPlane;
 pub use fleet::Fleet;
 pub use kubelet::FakeKubelet;
 pub use outrigger::Outrigger;
+pub use peer::Peer;
 pub use wait::{promise, until};

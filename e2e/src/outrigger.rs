@@ -134,7 +134,7 @@ impl Outrigger {
     /// # Errors
     /// There is no binary or no plugin, or the server ends or does not answer.
     pub fn start(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options) -> Result<Self> {
-        Self::launch(control_plane, kubeconfig, options, None)
+        Self::begin(control_plane, kubeconfig, options, None)?.alive()
     }
 
     /// The same under a serving certificate of the test's, which must name `metrics-server.kube-system.svc` and come from the
@@ -143,10 +143,25 @@ impl Outrigger {
     /// # Errors
     /// See [`Outrigger::start`].
     pub fn start_under(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, pair: &Pair) -> Result<Self> {
-        Self::launch(control_plane, kubeconfig, options, Some(pair))
+        Self::begin(control_plane, kubeconfig, options, Some(pair))?.alive()
     }
 
-    fn launch(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, serving: Option<&Pair>) -> Result<Self> {
+    /// The same as [`Outrigger::start`] without waiting for anything.
+    ///
+    /// # Errors
+    /// There is no binary or no plugin, or it cannot be started.
+    pub fn launch(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options) -> Result<Self> {
+        Self::begin(control_plane, kubeconfig, options, None)
+    }
+
+    fn alive(self) -> Result<Self> {
+        until("outrigger is alive", SOON, || {
+            self.program.runs().and_then(|()| self.client(None)?.get("/livez")?.ok())
+        })?;
+        Ok(self)
+    }
+
+    fn begin(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, serving: Option<&Pair>) -> Result<Self> {
         let binary = built("OUTRIGGER_BIN", "target/debug/outrigger");
         ensure!(
             binary.is_file(),
@@ -202,16 +217,12 @@ impl Outrigger {
             &folder.join(format!("{}.log", options.name)),
             true,
         )?;
-        let server = Self {
+        Ok(Self {
             program,
             address,
             plugins,
             ca,
-        };
-        until("outrigger is alive", SOON, || {
-            server.program.runs().and_then(|()| server.client(None)?.get("/livez")?.ok())
-        })?;
-        Ok(server)
+        })
     }
 
     /// Puts it behind the aggregator: the Service, and an APIService for each version of the group.
@@ -219,7 +230,15 @@ impl Outrigger {
     /// # Errors
     /// kube-apiserver refuses one of them.
     pub fn register(&self, control_plane: &ControlPlane, group: &str, versions: &[&str]) -> Result<()> {
-        self.register_at(control_plane, NAME, self.address, group, versions)
+        self.register_behind(self.address, control_plane, group, versions)
+    }
+
+    /// The same behind another address, which leads to it.
+    ///
+    /// # Errors
+    /// See [`Outrigger::register`].
+    pub fn register_behind(&self, at: SocketAddr, control_plane: &ControlPlane, group: &str, versions: &[&str]) -> Result<()> {
+        self.register_at(control_plane, NAME, at, group, versions)
     }
 
     /// The same as another Service with another address in front of it; its certificate must name `SERVICE.kube-system.svc`.
@@ -275,6 +294,12 @@ impl Outrigger {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The authority of its certificate.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        &self.ca
     }
 
     /// The folder that it watches for plugins.
