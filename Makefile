@@ -46,7 +46,10 @@ e2e-node: tools guests ## The same against one real kubelet with real containers
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	e2e/node/test
 
-bench: build ## Figures: fresh calls, one tick, memory; each with the command that made it
+# One selection of packages, so that the server that is measured and the client that measures are built together.
+bench: tools guests ## Figures: fresh calls, one tick, memory, and serving beside a Go server; each with the command that made it
+	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
+	$(CARGO) build --release --locked -p outrigger -p local-kubelet -p outrigger-e2e --features outrigger-e2e/cluster
 	@scripts/bench
 
 fuzz: tools ## What strangers send, by chance: each target for FUZZ_SECONDS (20)
