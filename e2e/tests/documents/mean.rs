@@ -38,6 +38,7 @@ fn resource(chance: &mut Chance, group: &str, version: &str, i: usize) -> Served
     let schema = chance.schema(0);
     ServedResource {
         resource: Resource {
+            deprecated: Vec::new(),
             group: group.into(),
             versions: vec![version.into()],
             plural: format!("things{i}"),

@@ -42,8 +42,8 @@ use crate::observation::{self, Observation};
 use crate::refusal::Client;
 use crate::stream_task;
 use crate::traces::{RequestSpan, Seen};
-use crate::warnings::Warnings;
 use crate::version;
+use crate::warnings::Warnings;
 
 /// What a chain is made of.
 pub struct ChainParts {

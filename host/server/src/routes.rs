@@ -209,6 +209,7 @@ pub(crate) async fn compressed(response: Response<Vec<u8>>, gzip: bool) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
     use outrigger_api::manifest::{Resource, Scope};
 
     use super::*;
