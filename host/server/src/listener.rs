@@ -271,7 +271,9 @@ impl Shared {
         let connection = Arc::new(Connection::new(peer, remote, self.chain.draining().child_token()));
         let service = service_fn(|request: http::Request<Incoming>| {
             let (chain, connection) = (Arc::clone(&self.chain), Arc::clone(&connection));
-            async move { Ok::<_, Infallible>(chain.answer(&connection, request).await) }
+            // A stream's task lives as long as its answer is written, a watch's for an hour; boxed, what it took to find the answer is
+            // given back when there is one.
+            Box::pin(async move { Ok::<_, Infallible>(chain.answer(&connection, request).await) })
         });
         let io = TokioIo::new(tls);
         let ended = if is_http2 {
