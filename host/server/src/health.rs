@@ -133,7 +133,8 @@ impl Health {
             _ => return None,
         };
         match single {
-            None | Some("") => Some(all(name, checks, &Query::parse(query), &self.results)),
+            None => Some(all(name, checks, &Query::parse(query), &self.results)),
+            Some("") => None,
             Some(single) => checks.iter().find(|c| c.name == single).map(one),
         }
     }
