@@ -40,7 +40,9 @@ fn main() -> ExitCode {
             None => error.exit(),
         },
     };
-    log(&cli.logging);
+    // Who asks doctor reads its report; what its clients would log is in there as a finding.
+    let quiet = matches!(cli.verb, Verb::Doctor(_)) && cli.logging.verbosity == 0;
+    log(&cli.logging, quiet);
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -65,8 +67,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn log(flags: &Logging) {
+fn log(flags: &Logging, quiet: bool) {
     let level = match flags.verbosity {
+        _ if quiet => "off",
         0 | 1 => "info",
         2 | 3 => "debug",
         _ => "trace",
