@@ -14,6 +14,7 @@
 //! only towards the host that they are meant for.
 
 pub mod advice;
+mod anybody;
 pub mod backoff;
 pub mod client;
 mod dial;
@@ -33,6 +34,7 @@ pub mod trust;
 mod weight;
 
 pub use advice::{Account, Advice};
+pub use anybody::Anybody;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
