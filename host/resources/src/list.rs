@@ -45,7 +45,7 @@ impl Read<'_> {
             (limit, _) => limit,
         };
         let mut rows = self.select(&options, &snapshot, first);
-        let mut page: Vec<Selected<'_>> = match limit {
+        let page: Vec<Selected<'_>> = match limit {
             Some(limit) => rows.by_ref().take(limit.get()).collect(),
             None => rows.by_ref().collect(),
         };
@@ -67,7 +67,6 @@ impl Read<'_> {
             continue_token: &continued,
             remaining,
         };
-        page.shrink_to_fit();
         let objects: Vec<Object<'_>> = page.iter().map(|s| Object::of(s.entry, &s.labels)).collect();
         finish(self.shape(media, include).list(&meta, &objects), media)
     }

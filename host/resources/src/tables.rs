@@ -54,9 +54,9 @@ impl Tables {
     /// Answers a request for a resource that is backed by a table.
     ///
     /// # Errors
-    /// The Status to answer with: 503 while nobody knows ([`outrigger_catalog::Standing`]), 404 if there is no such object or row, 405 for any verb but get, list and watch, 406 if no
-    /// representation fits, 400 and 422 for parameters that are malformed or make no sense, 410 for a version that is
-    /// forgotten, 504 for one that is yet to come.
+    /// The Status to answer with: 503 while nobody knows ([`outrigger_catalog::Standing`]), 404 if there is no such object or
+    /// row, 405 for any verb but get, list and watch, 406 if no representation fits, 400 and 422 for parameters that are malformed
+    /// or make no sense, 410 for a version that is forgotten, 504 for one that is yet to come.
     pub async fn read(
         &self,
         served: &Arc<Served>,
