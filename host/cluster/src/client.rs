@@ -16,8 +16,8 @@ use kube::{Client, Config};
 use rustls_pki_types::ServerName;
 use tower::{ServiceBuilder, service_fn};
 
+use crate::causes::causes;
 use crate::dial::Dialer;
-use crate::informer::chain;
 
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 /// Until the head of an answer. kube-apiserver gives up on everything but watches after 60 s, and heads watches at once.
@@ -48,7 +48,7 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The kubeconfig cannot be used.
-    #[error("cannot use kubeconfig {path:?}: {}; check --kubeconfig", chain(.source))]
+    #[error("cannot use kubeconfig {path:?}: {}; check --kubeconfig", causes(.source))]
     Kubeconfig {
         /// Its path.
         path: PathBuf,
@@ -58,11 +58,11 @@ pub enum ClientError {
     /// Not in a pod, and no kubeconfig.
     #[error(
         "not in a pod with a service account ({}); give --kubeconfig, or do not turn automountServiceAccountToken off",
-        chain(.0)
+        causes(.0)
     )]
     NotInCluster(#[source] Box<InClusterError>),
     /// Certificates, keys or tokens cannot be used.
-    #[error("cannot use the credentials for {server}: {}", chain(.source))]
+    #[error("cannot use the credentials for {server}: {}", causes(.source))]
     Credentials {
         /// kube-apiserver's URL.
         server: String,

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use crate::advice::{Account, Advice};
 use crate::backoff::Backoff;
+use crate::causes::causes;
 
 /// A page of a list that takes longer than this is given up (kube-apiserver itself gives up after 60 s).
 const PAGE_DEADLINE: Duration = Duration::from_secs(65);
@@ -185,7 +186,7 @@ fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
     Some(match code(error) {
         Some(410) => return None,
         Some(403) => {
-            let advice = (subject.denied)(&Account::named_in(&chain(error)));
+            let advice = (subject.denied)(&Account::named_in(&causes(error)));
             (advice.wrong(), format!("; {}", advice.cure()))
         }
         Some(401) => (
@@ -193,7 +194,7 @@ fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
             "; the token or certificate of the kubeconfig or service account has expired or is of another cluster".to_owned(),
         ),
         Some(code) => (format!("kube-apiserver answered {code}"), format!(": {error}")),
-        None => ("kube-apiserver does not answer".to_owned(), format!(": {}", chain(error))),
+        None => ("kube-apiserver does not answer".to_owned(), format!(": {}", causes(error))),
     })
 }
 
@@ -206,21 +207,6 @@ fn code(error: &Error) -> Option<u16> {
         | Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
         _ => None,
     }
-}
-
-/// An error with all its causes, each said once.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// Reads name, namespace, labels and resourceVersion; everything else is skipped without being built, managedFields above

@@ -16,6 +16,7 @@
 pub mod advice;
 mod anybody;
 pub mod backoff;
+mod causes;
 pub mod client;
 mod dial;
 mod informer;
@@ -35,6 +36,7 @@ mod weight;
 
 pub use advice::{Account, Advice};
 pub use anybody::Anybody;
+pub use causes::causes;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;

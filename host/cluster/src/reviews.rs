@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::advice::Account;
 use crate::backoff::Backoff;
-use crate::informer::chain;
+use crate::causes::causes;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 const STEPS: u32 = 5;
@@ -95,7 +95,7 @@ pub enum ReviewError {
         review: &'static str,
     },
     /// This service account may not ask.
-    #[error("{}", Account::named_in(&chain(.source)).may_not_create(&format!("{review}s")))]
+    #[error("{}", Account::named_in(&causes(.source)).may_not_create(&format!("{review}s")))]
     Denied {
         /// Which question.
         review: &'static str,
@@ -103,7 +103,7 @@ pub enum ReviewError {
         source: kube::Error,
     },
     /// Anything else on the way, after all attempts.
-    #[error("{review} failed: {}", chain(.source))]
+    #[error("{review} failed: {}", causes(.source))]
     Failed {
         /// Which question.
         review: &'static str,
@@ -240,7 +240,7 @@ impl Reviews {
                     });
                 }
                 Err(error) if step < STEPS && is_passing(&error) => {
-                    debug!("{kind} failed, step {step} of {STEPS}: {}", chain(&error));
+                    debug!("{kind} failed, step {step} of {STEPS}: {}", causes(&error));
                     step += 1;
                     tokio::time::sleep(backoff.delay()).await;
                 }

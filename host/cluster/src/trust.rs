@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::advice::Account;
-use crate::informer::{self, Keep, Subject, chain};
+use crate::causes::causes;
+use crate::informer::{self, Keep, Subject};
 
 /// Where the ConfigMap lives.
 pub const NAMESPACE: &str = "kube-system";
@@ -56,13 +57,13 @@ pub struct RequestHeaderTrust {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// kube-apiserver refuses.
-    #[error("{}", Account::named_in(&chain(.0)).may_not_read_trust())]
+    #[error("{}", Account::named_in(&causes(.0)).may_not_read_trust())]
     Denied(#[source] kube::Error),
     /// kube-apiserver did not answer in time.
     #[error("ConfigMap {NAMESPACE}/{NAME} was not answered within {READ_DEADLINE:?}")]
     Deadline,
     /// Anything else on the way.
-    #[error("cannot read ConfigMap {NAMESPACE}/{NAME}: {}", chain(.0))]
+    #[error("cannot read ConfigMap {NAMESPACE}/{NAME}: {}", causes(.0))]
     Unreadable(#[source] kube::Error),
     /// A key that must be a JSON array of strings is not.
     #[error("key {key} of ConfigMap {NAMESPACE}/{NAME} is not a JSON array of strings")]

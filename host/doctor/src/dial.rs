@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use outrigger_cluster::Anybody;
+use outrigger_cluster::{Anybody, causes};
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::world::{ahead, causes};
+use crate::world::ahead;
 
 /// A probe's answer is some lines.
 const LARGEST: usize = 1 << 20;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use kube::client::Body;
-use outrigger_cluster::Cluster;
+use outrigger_cluster::{Cluster, causes};
 use serde::de::DeserializeOwned;
 
 use crate::condition::Condition;
@@ -154,21 +154,6 @@ pub(crate) fn ahead(headers: &HeaderMap, before: Timestamp, after: Timestamp) ->
     } else {
         0
     })
-}
-
-/// An error with all its causes, each said once.
-pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use http::StatusCode;
 use rustls::CertificateError;
 
 use crate::advice::Account;
+use crate::causes::causes;
 use crate::dial::DialTimeout;
-use crate::informer::chain;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -44,7 +44,7 @@ pub enum KubeletError {
         address: String,
     },
     /// No connection: name not found, refused, no route, or not in time.
-    #[error("kubelet of {node} cannot be reached at {at}: {}", chain(&**.source))]
+    #[error("kubelet of {node} cannot be reached at {at}: {}", causes(&**.source))]
     Unreachable {
         /// The node.
         node: String,
@@ -142,7 +142,7 @@ pub enum KubeletError {
         limit: usize,
     },
     /// The connection broke, or what came was no HTTP.
-    #[error("the answer of the kubelet of {node} broke off or is no HTTP: {}", chain(&**.source))]
+    #[error("the answer of the kubelet of {node} broke off or is no HTTP: {}", causes(&**.source))]
     Broken {
         /// The node.
         node: String,
