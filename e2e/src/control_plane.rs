@@ -99,7 +99,7 @@ impl ControlPlane {
     /// # Errors
     /// See [`ControlPlane::start`].
     pub fn start_in(name: &str) -> Result<Self> {
-        let programs = build()?;
+        let programs = built_by("e2e/control-plane/build")?;
         let folder = scratch::folder(name)?;
         let ca = Authority::new(&folder, "ca")?;
         let front_proxy = Authority::new(&folder, "front-proxy-ca")?;
@@ -436,9 +436,10 @@ fn pair(command: &mut Command, certificate: &str, key: &str, pair: &Pair) {
     command.arg(certificate).arg(&pair.certificate).arg(key).arg(&pair.key);
 }
 
-/// Runs the build script, which is quick when everything is there; its progress goes to stderr.
-fn build() -> Result<PathBuf> {
-    let script = repository().join("e2e/control-plane/build");
+/// Runs a build script of the repository, which is quick when everything is there; its progress goes to stderr. Returns the folder
+/// that it names.
+pub(crate) fn built_by(script: &str) -> Result<PathBuf> {
+    let script = repository().join(script);
     let output = Command::new(&script)
         .stderr(Stdio::inherit())
         .stdin(Stdio::null())

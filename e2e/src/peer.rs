@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, free_port, repository};
+use crate::control_plane::{ControlPlane, built_by, free_port};
 use crate::http::Client;
 use crate::pki::Pair;
 use crate::program::Program;
@@ -51,18 +51,7 @@ pub struct Conversation {
 /// # Errors
 /// The build's sentence.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let script = repository().join("e2e/peer/build");
-    let output = Command::new(&script)
-        .stderr(Stdio::inherit())
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", script.display()))?;
-    ensure!(
-        output.status.success(),
-        "{} failed; what it said stands above",
-        script.display()
-    );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()).join(name))
+    Ok(built_by("e2e/peer/build")?.join(name))
 }
 
 // === impl Peer ===
