@@ -57,6 +57,7 @@ fn resource(chance: &mut Chance, group: &str, version: &str, i: usize) -> Served
             schema: (chance.of(8) > 0)
                 .then(|| json!({ "type": "object", "properties": { "spec": schema, "status": chance.schema(0) } })),
             protobuf: chance.of(2) == 0,
+            subresources: Vec::new(),
         },
         verbs,
     }

@@ -5,7 +5,10 @@
 
 use serde_json::Value;
 
-use crate::{Backing, Capability, Collector, Column, Deprecation, Each, Manifest, Resource, Scope, Shadow};
+use crate::{
+    Backing, Capability, Collector, Column, Controller, Deprecation, Each, Manifest, ObjectRule, Resource, ResourceName, Scope,
+    Series, SeriesKind, Shadow, Subresource, Verb,
+};
 
 // === impl Manifest ===
 
@@ -35,6 +38,8 @@ impl Manifest {
             config: None,
             resources: Vec::new(),
             collectors: Vec::new(),
+            controllers: Vec::new(),
+            series: Vec::new(),
         }
     }
 
@@ -62,8 +67,47 @@ impl Manifest {
         self.capabilities.push(Capability {
             name: capability.into(),
             reason: reason.into(),
+            objects: Vec::new(),
+            hosts: Vec::new(),
+            secrets: Vec::new(),
         });
         self
+    }
+
+    /// Asks for the capability `objects` within these rules.
+    ///
+    /// ```
+    /// use outrigger_manifest::{Manifest, ObjectRule};
+    /// let rule = ObjectRule::of("", "configmaps").verbs(["get", "list", "watch", "create", "update"]);
+    /// let manifest = Manifest::new("harbor", "1.0.0").needs_objects([rule], "keeps a ConfigMap for each ship");
+    /// assert_eq!(manifest.check(), Ok(()));
+    /// ```
+    #[must_use]
+    pub fn needs_objects(self, rules: impl IntoIterator<Item = ObjectRule>, reason: impl Into<String>) -> Self {
+        let rules = rules.into_iter().collect();
+        self.asks("objects", reason, |c| c.objects = rules)
+    }
+
+    /// Asks for the capability `http` with these hosts: `HOST`, `HOST:PORT` or `*.DOMAIN`.
+    #[must_use]
+    pub fn needs_http<H: Into<String>>(self, hosts: impl IntoIterator<Item = H>, reason: impl Into<String>) -> Self {
+        let hosts = hosts.into_iter().map(Into::into).collect();
+        self.asks("http", reason, |c| c.hosts = hosts)
+    }
+
+    /// Asks for the capability `secrets` with these names.
+    #[must_use]
+    pub fn needs_secrets<N: Into<String>>(self, names: impl IntoIterator<Item = N>, reason: impl Into<String>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.asks("secrets", reason, |c| c.secrets = names)
+    }
+
+    fn asks(self, capability: &str, reason: impl Into<String>, with: impl FnOnce(&mut Capability)) -> Self {
+        let mut this = self.needs(capability, reason);
+        if let Some(last) = this.capabilities.last_mut() {
+            with(last);
+        }
+        this
     }
 
     /// The JSON Schema of the operator's configuration.
@@ -86,6 +130,173 @@ impl Manifest {
     #[must_use]
     pub fn collector(mut self, collector: Collector) -> Self {
         self.collectors.push(collector);
+        self
+    }
+
+    /// Adds what reconciles objects. The SDK's `plugin!` does this for the controllers that it is given.
+    #[must_use]
+    pub fn controller(mut self, controller: Controller) -> Self {
+        self.controllers.push(controller);
+        self
+    }
+
+    /// Declares a series of its own.
+    #[must_use]
+    pub fn series(mut self, series: Series) -> Self {
+        self.series.push(series);
+        self
+    }
+}
+
+// === impl ObjectRule ===
+
+impl ObjectRule {
+    /// One resource (`RESOURCE`, or `RESOURCE/SUBRESOURCE`) of one group, in all namespaces; it needs [`verbs`](Self::verbs).
+    #[must_use]
+    pub fn of(group: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self {
+            api_groups: vec![group.into()],
+            resources: vec![resource.into()],
+            ..Self::default()
+        }
+    }
+
+    /// What is done with them.
+    #[must_use]
+    pub fn verbs<V: Into<String>>(mut self, verbs: impl IntoIterator<Item = V>) -> Self {
+        self.verbs.extend(verbs.into_iter().map(Into::into));
+        self
+    }
+
+    /// Only in this namespace.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespaces.push(namespace.into());
+        self
+    }
+}
+
+// === impl ResourceName ===
+
+impl ResourceName {
+    /// A resource in one of its versions; the group is empty for core.
+    #[must_use]
+    pub fn new(group: impl Into<String>, version: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self {
+            group: group.into(),
+            version: version.into(),
+            resource: resource.into(),
+        }
+    }
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// A controller for the objects of one resource.
+    #[must_use]
+    pub fn new(name: impl Into<String>, primary: ResourceName) -> Self {
+        Self {
+            name: name.into(),
+            primary,
+            owns: Vec::new(),
+            concurrency: 0,
+            resync_seconds: 0,
+        }
+    }
+
+    /// Objects of this resource lead back to the `for` object that owns them.
+    #[must_use]
+    pub fn owns(mut self, resource: ResourceName) -> Self {
+        self.owns.push(resource);
+        self
+    }
+
+    /// So many keys at once.
+    #[must_use]
+    pub fn concurrency(self, concurrency: u32) -> Self {
+        Self { concurrency, ..self }
+    }
+
+    /// Every key again after so many seconds.
+    #[must_use]
+    pub fn resync_seconds(self, resync_seconds: u32) -> Self {
+        Self { resync_seconds, ..self }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    /// A counter; the name without `_total`.
+    #[must_use]
+    pub fn counter(name: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: SeriesKind::Counter,
+            help: help.into(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// A gauge.
+    #[must_use]
+    pub fn gauge(name: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            kind: SeriesKind::Gauge,
+            ..Self::counter(name, help)
+        }
+    }
+
+    /// One of its labels.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>) -> Self {
+        self.labels.push(name.into());
+        self
+    }
+}
+
+// === impl Subresource ===
+
+impl Subresource {
+    /// A part of the object that can be read, and replaced if `update` is among the verbs.
+    #[must_use]
+    pub fn part(name: impl Into<String>, verbs: impl IntoIterator<Item = Verb>) -> Self {
+        Self {
+            name: name.into(),
+            verbs: verbs.into_iter().collect(),
+            kind: String::new(),
+            methods: Vec::new(),
+            protocols: Vec::new(),
+        }
+    }
+
+    /// A stream.
+    #[must_use]
+    pub fn connect(name: impl Into<String>) -> Self {
+        Self::part(name, [Verb::Connect])
+    }
+
+    /// The kind of its documents.
+    #[must_use]
+    pub fn kind(self, kind: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            ..self
+        }
+    }
+
+    /// An HTTP method that it takes.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.methods.push(method.into());
+        self
+    }
+
+    /// A WebSocket subprotocol that it speaks.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocols.push(protocol.into());
         self
     }
 }
@@ -111,7 +322,42 @@ impl Resource {
             columns: Vec::new(),
             schema: None,
             protobuf: false,
+            subresources: Vec::new(),
         }
+    }
+
+    /// Objects that the role responder computes on demand. It needs a [`group`](Self::group) and at least one
+    /// [`version`](Self::version).
+    #[must_use]
+    pub fn virtual_(
+        kind: impl Into<String>,
+        plural: impl Into<String>,
+        scope: Scope,
+        verbs: impl IntoIterator<Item = Verb>,
+    ) -> Self {
+        Self {
+            backing: Backing::Virtual {
+                verbs: verbs.into_iter().collect(),
+                poll_seconds: 0,
+            },
+            ..Self::table(kind, plural, scope)
+        }
+    }
+
+    /// Offers `watch` of a virtual resource: the host lists every so many seconds and compares.
+    #[must_use]
+    pub fn poll_seconds(mut self, seconds: u32) -> Self {
+        if let Backing::Virtual { poll_seconds, .. } = &mut self.backing {
+            *poll_seconds = seconds;
+        }
+        self
+    }
+
+    /// One of its subresources.
+    #[must_use]
+    pub fn subresource(mut self, subresource: Subresource) -> Self {
+        self.subresources.push(subresource);
+        self
     }
 
     /// The API group.
@@ -284,6 +530,7 @@ impl Collector {
             each,
             interval_seconds,
             keep_seconds: 0,
+            of: None,
             fills: Vec::new(),
             state_schema: 0,
         }
@@ -294,6 +541,15 @@ impl Collector {
     pub fn fills(mut self, plural: impl Into<String>) -> Self {
         self.fills.push(plural.into());
         self
+    }
+
+    /// For [`Each::Object`]: whose objects.
+    #[must_use]
+    pub fn of(self, resource: ResourceName) -> Self {
+        Self {
+            of: Some(resource),
+            ..self
+        }
     }
 
     /// How long rows of the last good tick are served when later ones fail; 0: four intervals.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{Backing, Capability, Collector, Column, FREE, GRANTED, Manifest, Resource, Scope, Shadow};
+use crate::{Backing, Capability, Collector, Column, FREE, GRANTED, Manifest, Resource, Scope, Shadow, roles};
 
 /// Why a manifest is refused; every sentence names the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Manifest {
         check_capabilities(&self.capabilities, &mut wrong);
         check_resources(&self.resources, &mut wrong);
         check_collectors(&self.collectors, &self.resources, &mut wrong);
+        roles::check(self, &mut wrong);
         if wrong.is_empty() { Ok(()) } else { Err(Unfit(wrong)) }
     }
 }
@@ -184,7 +185,7 @@ fn check_resource(r: &Resource, at: &str, wrong: &mut Vec<String>) {
                 "{at}.backing.table.shadow: pods live in namespaces, so scope must be \"namespaced\""
             ));
         }
-        (Backing::Table { .. }, _) => {}
+        _ => {}
     }
     if let Some(schema) = &r.schema {
         check_schema(schema, &format!("{at}.schema"), wrong);
@@ -285,7 +286,8 @@ fn check_collectors(collectors: &[Collector], resources: &[Resource], wrong: &mu
             wrong.push(format!("{at}.fills: at least one table is needed"));
         }
         for f in &c.fills {
-            if !resources.iter().any(|r| &r.plural == f) {
+            let is_table = |r: &&Resource| matches!(r.backing, Backing::Table { .. });
+            if !resources.iter().filter(is_table).any(|r| &r.plural == f) {
                 wrong.push(format!("{at}.fills: {f:?} is not a table in resources"));
             }
         }

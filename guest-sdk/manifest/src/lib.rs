@@ -7,10 +7,11 @@
 //!
 //! Verbs are not here: what a role implements decides what discovery offers.
 //!
-//! The types stand here; how a plugin writes them fluently is in `builder`, what no type can say in `check`.
+//! The types stand here; how a plugin writes them fluently is in `builder`, what no type can say in `check` and `roles`.
 
 mod builder;
 mod check;
+mod roles;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,12 @@ pub struct Manifest {
     /// What runs on a schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collectors: Vec<Collector>,
+    /// What reconciles objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<Controller>,
+    /// The series that it writes with the capability `metrics`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<Series>,
 }
 
 /// A capability, and why it is wanted.
@@ -73,6 +80,30 @@ pub struct Capability {
     pub name: String,
     /// Shown to whoever grants it.
     pub reason: String,
+    /// For `objects`: which ones, and what is done with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectRule>,
+    /// For `http`: the hosts, as `HOST`, `HOST:PORT` or `*.DOMAIN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// For `secrets`: their names, which the operator maps to what they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+}
+
+/// Objects and verbs, in the words of an RBAC rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectRule {
+    /// API groups; `""` is core.
+    pub api_groups: Vec<String>,
+    /// Plural names; `RESOURCE/SUBRESOURCE` for a subresource.
+    pub resources: Vec<String>,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
+    pub verbs: Vec<String>,
+    /// Namespaces; empty: all of them, and what has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// One kind of object, in one or more versions of one group.
@@ -115,6 +146,47 @@ pub struct Resource {
     /// Rows carry protobuf too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protobuf: bool,
+    /// Its subresources. Not for tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subresources: Vec<Subresource>,
+}
+
+/// A named part of an object (`status`), or a stream that belongs to it (`log`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subresource {
+    /// Its name, as in URLs.
+    pub name: String,
+    /// What the plugin implements of it: `get` and `update`, or `connect` alone.
+    pub verbs: Vec<Verb>,
+    /// The kind of its documents; empty: the resource's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// For `connect`: the HTTP methods; empty: GET and POST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// For `connect`: the WebSocket subprotocols that it speaks, best first; empty: plain HTTP only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protocols: Vec<String>,
+}
+
+/// What a responder implements of a virtual resource. What follows from it is the host's: `patch` from `get` and `update`,
+/// `deletecollection` from `list` and `delete`, `watch` from `list` and a poll interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// One object.
+    Get,
+    /// All objects.
+    List,
+    /// Make one.
+    Create,
+    /// Replace one.
+    Update,
+    /// Remove one.
+    Delete,
+    /// A stream, of a subresource only.
+    Connect,
 }
 
 /// A version that should not be asked for any more.
@@ -153,6 +225,19 @@ pub enum Backing {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shadow: Option<Shadow>,
     },
+    /// Objects that the role responder computes on demand; the host keeps nothing.
+    #[serde(rename_all = "camelCase")]
+    Virtual {
+        /// What the responder implements. The SDK derives it.
+        verbs: Vec<Verb>,
+        /// Offers `watch`: while somebody watches, the host lists every so many seconds and compares. It lists for all callers
+        /// alike, so what is listed must not depend on the caller. 0: no watch, and each caller's list is his own.
+        #[serde(default, skip_serializing_if = "is_zero_u32")]
+        poll_seconds: u32,
+    },
+    /// Objects that the host keeps, by the rules of the role strategy.
+    #[serde(rename_all = "camelCase")]
+    Stored {},
 }
 
 /// The live resources that a table may shadow.
@@ -198,6 +283,9 @@ pub struct Collector {
     /// Seconds for which rows of the last good tick are served when later ones fail; 0: four intervals.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub keep_seconds: u32,
+    /// For `each: object`: whose objects. They need the capability `objects` with `list` and `watch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<ResourceName>,
     /// The plural names of the resources into which it may put rows.
     pub fills: Vec<String>,
     /// Number of its state's schema; a changed number offers the state to `migrate`, or starts empty.
@@ -213,6 +301,67 @@ pub enum Each {
     Once,
     /// For every node.
     Node,
+    /// For every object of a granted resource.
+    Object,
+}
+
+/// A resource of this plugin or of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceName {
+    /// API group; empty for core.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Plural name.
+    pub resource: String,
+}
+
+/// A loop that brings the world in step with the objects of one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Controller {
+    /// Its name within the plugin; handed to `reconcile`.
+    pub name: String,
+    /// Whose objects it is called with. They need the capability `objects` with `list` and `watch`, as do `owns`.
+    #[serde(rename = "for")]
+    pub primary: ResourceName,
+    /// Resources whose objects lead back to the `for` object that their controlling ownerReference names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owns: Vec<ResourceName>,
+    /// Keys reconciled at once; 0: one.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub concurrency: u32,
+    /// Seconds after which every key comes again without a change; 0: never.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub resync_seconds: u32,
+}
+
+/// A series of the plugin's own, shown as `outrigger_plugin_PLUGIN_NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Series {
+    /// Its name in snake_case, without the prefix; a counter's without `_total`.
+    pub name: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: SeriesKind,
+    /// One sentence.
+    pub help: String,
+    /// The names of its labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// What a series is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SeriesKind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
 }
 
 fn is_zero(n: &i32) -> bool {

@@ -46,6 +46,7 @@ fn resource(group: &str, versions: &[&str], plural: &str, kind: &str, scope: Sco
         backing: Backing::Table { shadow: None },
         columns: vec![],
         schema,
+        subresources: Vec::new(),
         protobuf: false,
     }
 }

@@ -174,6 +174,7 @@ impl Collectors {
         let snapshot = self.catalog.snapshot();
         let nodes = nodes.borrow_and_update().clone();
         let once: BTreeSet<Arc<str>> = BTreeSet::from(["".into()]);
+        let nobody = BTreeSet::new();
         let mut wanted = HashMap::new();
         let mut longest = None;
         let mut sources: HashMap<(&str, &str, &str), BTreeSet<Arc<str>>> = HashMap::new();
@@ -182,6 +183,7 @@ impl Collectors {
                 let targets = match spec.each {
                     Each::Once => &once,
                     Each::Node => &*nodes,
+                    Each::Object => &nobody,
                 };
                 let interval = self.interval(spec);
                 let collector: Arc<str> = spec.name.as_str().into();
@@ -567,6 +569,7 @@ mod tests {
                     plugin: "p".into(),
                     call: "collect".into(),
                     error,
+                    fields: Vec::new(),
                 });
             }
             let good = state.len() + 1;

@@ -142,6 +142,7 @@ mod tests {
             plugin: "p".into(),
             call: "collect".into(),
             error: outrigger_sandbox::ContractError::Unavailable(text.into()),
+            fields: Vec::new(),
         };
         let late = |frame: &str| CallError::Deadline {
             plugin: "p".into(),

@@ -3,11 +3,12 @@
 //! One trait between what is served and how it runs, so that catalog and background can be tested with plugins that are
 //! plain functions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::Manifest;
-use outrigger_sandbox::{CallError, Collected, Counts, Plugin};
+use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Collected, Counts, Outcome, Plugin, Request};
 
 /// One version of a plugin, ready to be called.
 #[async_trait]
@@ -31,6 +32,50 @@ pub trait Guest: Send + Sync {
 
     /// Carries state over from another schema number; `None` if the plugin does not.
     async fn migrate(&self, collector: &str, old: u32, state: &[u8]) -> Option<Vec<u8>>;
+
+    /// Asks the responder.
+    ///
+    /// # Errors
+    /// What the guest refused, or how it failed. A sink may have been written to before.
+    async fn respond(&self, request: Arc<Request>, ask: Ask, deadline: Duration) -> Result<Answered, CallError> {
+        let _ = (request, ask, deadline);
+        Err(self.lacks("responder"))
+    }
+
+    /// Asks the strategy about one write; `old` is empty for a create, `object` for a delete.
+    ///
+    /// # Errors
+    /// How it failed; a refusal of the write is none.
+    async fn admit(&self, request: Arc<Request>, object: &[u8], old: &[u8], deadline: Duration) -> Result<Admitted, CallError> {
+        let _ = (request, object, old, deadline);
+        Err(self.lacks("strategy"))
+    }
+
+    /// Brings the world in step with one object of a controller.
+    ///
+    /// # Errors
+    /// What the guest refused, or how it failed; the key is to be tried again.
+    async fn reconcile(&self, controller: &str, key: &str, deadline: Duration) -> Result<Outcome, CallError> {
+        let _ = (controller, key, deadline);
+        Err(self.lacks("controller"))
+    }
+
+    /// The plugin's own test of itself; fine if it has none.
+    ///
+    /// # Errors
+    /// What it found, or how it failed.
+    async fn self_test(&self, deadline: Duration) -> Result<(), CallError> {
+        let _ = deadline;
+        Ok(())
+    }
+
+    /// What a call of a role gets that the plugin does not play.
+    fn lacks(&self, role: &'static str) -> CallError {
+        CallError::NoSuchRole {
+            plugin: self.manifest().name.clone(),
+            role,
+        }
+    }
 }
 
 #[async_trait]
@@ -53,5 +98,21 @@ impl Guest for Plugin {
 
     async fn migrate(&self, collector: &str, old: u32, state: &[u8]) -> Option<Vec<u8>> {
         Plugin::migrate(self, collector, old, state).await.ok().flatten()
+    }
+
+    async fn respond(&self, request: Arc<Request>, ask: Ask, deadline: Duration) -> Result<Answered, CallError> {
+        Plugin::respond(self, request, ask, deadline).await
+    }
+
+    async fn admit(&self, request: Arc<Request>, object: &[u8], old: &[u8], deadline: Duration) -> Result<Admitted, CallError> {
+        Plugin::admit(self, request, object, old, deadline).await
+    }
+
+    async fn reconcile(&self, controller: &str, key: &str, deadline: Duration) -> Result<Outcome, CallError> {
+        Plugin::reconcile(self, controller, key, deadline).await
+    }
+
+    async fn self_test(&self, deadline: Duration) -> Result<(), CallError> {
+        Plugin::self_test(self, deadline).await
     }
 }

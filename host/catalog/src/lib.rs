@@ -12,6 +12,7 @@ mod snapshot;
 mod standing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod verbs;
 
 pub use catalog::{Catalog, Refused};
 pub use documents::{Document, Documents, Form, Kind};
@@ -19,3 +20,4 @@ pub use folder::{Failure, Folder, Loads};
 pub use guest::Guest;
 pub use snapshot::{Installed, Served, Snapshot};
 pub use standing::{Standing, Unknown};
+pub use verbs::verbs;

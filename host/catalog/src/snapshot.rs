@@ -7,6 +7,7 @@ use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_
 use outrigger_api::manifest::{Backing, Resource, Shadow};
 use outrigger_storage::{LiveIndex, Table};
 
+use crate::verbs::verbs;
 use crate::{Documents, Guest, Standing};
 
 /// A plugin version that is served.
@@ -30,6 +31,8 @@ pub struct Served {
     pub table: Arc<Table>,
     /// Whether they are worth an answer.
     pub standing: Arc<Standing>,
+    /// The plugin's running version; none for what is built in.
+    pub guest: Option<Arc<dyn Guest>>,
 }
 
 /// All that is served at one moment.
@@ -58,7 +61,14 @@ impl Served {
             api_version,
             table,
             standing: Arc::default(),
+            guest: None,
         }
+    }
+
+    /// The same, answered by this version of its plugin.
+    #[must_use]
+    pub fn by(self, guest: Option<Arc<dyn Guest>>) -> Self {
+        Self { guest, ..self }
     }
 
     /// The same with a standing that its collectors feed; without one it is always worth an answer.
@@ -68,17 +78,11 @@ impl Served {
     }
 }
 
-/// The verbs of a resource: derived from what stands behind it, never declared. A table is read and watched.
-fn verbs(resource: &Resource) -> Vec<String> {
-    match resource.backing {
-        Backing::Table { .. } => ["get", "list", "watch"].map(str::to_owned).into(),
-    }
-}
-
 /// What the rows of a resource speak of, if they speak of live objects.
 fn shadow(resource: &Resource) -> Option<Shadow> {
     match resource.backing {
         Backing::Table { shadow } => shadow,
+        _ => None,
     }
 }
 
@@ -99,11 +103,12 @@ impl Snapshot {
                     Arc::<str>::from(p.guest.manifest().name.as_str()),
                     p.guest.manifest().resources.as_slice(),
                     p.guest.manifest().collectors.as_slice(),
+                    Some(p.guest.clone()),
                 )
             })
-            .chain([(nobody, built_in, [].as_slice())]);
+            .chain([(nobody, built_in, [].as_slice(), None)]);
         let mut served: BTreeMap<String, BTreeMap<String, Vec<ServedResource>>> = BTreeMap::new();
-        for (plugin, resources, collectors) in claims {
+        for (plugin, resources, collectors, guest) in claims {
             for resource in resources {
                 let at = (plugin.clone(), format!("{}/{}", resource.group, resource.plural));
                 let shadow = shadow(resource);
@@ -120,7 +125,9 @@ impl Snapshot {
                 next.tables.insert(at.clone(), table.clone());
                 next.standings.insert(at, standing.clone());
                 for version in &resource.versions {
-                    let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone()).standing(standing.clone());
+                    let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone())
+                        .standing(standing.clone())
+                        .by(guest.clone());
                     let group = next.groups.entry(resource.group.clone()).or_default();
                     group
                         .entry(version.clone())

@@ -66,23 +66,29 @@ fn print(inspection: &Inspection, manifest: Option<&Manifest>) {
     }
     println!("serves");
     for r in &manifest.resources {
-        let Backing::Table { shadow } = r.backing;
-        let shadows = shadow
-            .map(|s| format!(", speaks of live {}", format!("{s:?}").to_lowercase()))
-            .unwrap_or_default();
+        let backing = match &r.backing {
+            Backing::Table { shadow: None } => "a table".to_owned(),
+            Backing::Table { shadow: Some(of) } => format!("a table, speaks of live {}", format!("{of:?}").to_lowercase()),
+            Backing::Virtual { .. } => format!("virtual ({})", outrigger_catalog::verbs(r).join(", ")),
+            Backing::Stored {} => "stored".to_owned(),
+        };
         println!(
-            "  {}.{} ({}), kind {}: a table{shadows}",
+            "  {}.{} ({}), kind {}: {backing}",
             r.plural,
             r.group,
             r.versions.join(", "),
             r.kind
         );
+        for s in &r.subresources {
+            println!("    {}/{}", r.plural, s.name);
+        }
     }
     println!("runs");
     for c in &manifest.collectors {
         let each = match c.each {
             Each::Once => "once",
             Each::Node => "for each node",
+            Each::Object => "for each object",
         };
         println!(
             "  {} {each} every {} s, fills {}",
@@ -90,6 +96,9 @@ fn print(inspection: &Inspection, manifest: Option<&Manifest>) {
             c.interval_seconds,
             c.fills.join(", ")
         );
+    }
+    for c in &manifest.controllers {
+        println!("  controller {} for {}.{}", c.name, c.primary.resource, c.primary.group);
     }
 }
 

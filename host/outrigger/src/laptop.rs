@@ -87,6 +87,7 @@ pub(crate) fn built_in() -> Vec<Resource> {
             "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})),
         protobuf: false,
+        subresources: Vec::new(),
     };
     vec![
         resource(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
-use outrigger_api::manifest::Manifest;
+use outrigger_api::manifest::{Backing, Manifest};
 use outrigger_api::openapi;
 use outrigger_catalog::{Guest, Loads};
 use outrigger_sandbox::{ArtifactCache, Capabilities, Capability, Engine, Grants, Kubelet, Limits, Plugin};
@@ -85,6 +85,17 @@ impl Loads for Loader {
             self.decide(manifest)
         });
         let plugin = plugin.await.map_err(|e| e.to_string())?;
+        if let Some(stored) = plugin
+            .manifest()
+            .resources
+            .iter()
+            .find(|r| matches!(r.backing, Backing::Stored {}))
+        {
+            return Err(format!(
+                "the resource {:?} is stored, and this version of the host keeps no objects",
+                stored.plural
+            ));
+        }
         warn_of_schemas(plugin.manifest());
         Ok(Arc::new(plugin))
     }

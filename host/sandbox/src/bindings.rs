@@ -27,11 +27,28 @@ wasmtime::component::bindgen!({
             export outrigger:plugin/describe@0.1.0;
             export outrigger:plugin/collector@0.1.0;
             export outrigger:plugin/migrator@0.1.0;
+            import outrigger:plugin/requests@0.1.0;
+            export outrigger:plugin/responder@0.1.0;
+            export outrigger:plugin/strategy@0.1.0;
+            export outrigger:plugin/controller@0.1.0;
+            export outrigger:plugin/self-test@0.1.0;
         }
     ",
     imports: {
-        // The one capability that waits for somebody else; the others answer at once.
+        // What waits for somebody else; the others answer at once.
         "outrigger:plugin/kubelet": async,
+        "outrigger:plugin/objects": async,
+        "outrigger:plugin/http": async,
+        "outrigger:plugin/kv": async,
+        "outrigger:plugin/secrets": async,
+        "outrigger:plugin/requests.[method]writer.start": async,
+        "outrigger:plugin/requests.[method]writer.write": async,
+        "outrigger:plugin/requests.[method]reader.read": async,
     },
     exports: { default: async },
+    with: {
+        "outrigger:plugin/requests.request": crate::requests::Asked,
+        "outrigger:plugin/requests.writer": crate::requests::Writer,
+        "outrigger:plugin/requests.reader": crate::requests::Reader,
+    },
 });

@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::failure::Panic;
 use crate::limits::Limits;
 use crate::log::{CallLog, Level, PluginLog, Source};
+use crate::requests::Remarks;
 use crate::stdio::Lines;
 
 /// The handles that a plugin was granted, and nothing else: what is not here cannot be called.
@@ -44,6 +45,7 @@ pub(crate) struct Call {
     pub(crate) answers_left: usize,
     pub(crate) log: Arc<Mutex<CallLog>>,
     pub(crate) panic: Option<Panic>,
+    pub(crate) remarks: Remarks,
     /// Whether the instance is made and the guest's own function was entered.
     pub(crate) started: bool,
 }
@@ -105,6 +107,7 @@ impl Opening<'_> {
             answers_left: limits.answer_bytes,
             log,
             panic: None,
+            remarks: Remarks::default(),
             started: false,
         };
         let mut store = Store::new(engine.wasmtime(), call);
@@ -132,6 +135,11 @@ impl Call {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let reserve = (left / 10).min(Duration::from_millis(100));
         self.deadline.checked_sub(reserve).unwrap_or(self.deadline)
+    }
+
+    /// What the guest holds handles of.
+    pub(crate) fn handles(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     pub(crate) fn write(&self, level: Level, source: Source, message: &str) {

@@ -66,7 +66,7 @@ impl Counters {
             CallError::Busy { .. } => "busy",
             CallError::Refused { .. } => "refused",
             CallError::BadResult { .. } => "result",
-            CallError::Start { .. } | CallError::NoSuchCollector { .. } => "start",
+            CallError::Start { .. } | CallError::NoSuchCollector { .. } | CallError::NoSuchRole { .. } => "start",
         };
         for (_, n) in REASONS.iter().zip(&self.failed).filter(|(r, _)| **r == reason) {
             n.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::capabilities::ContractError;
 use crate::log::visible;
+use crate::requests::FieldError;
 
 /// Why a call brought nothing. The target's old state and rows are still good.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +82,8 @@ pub enum CallError {
         call: String,
         /// What it said.
         error: ContractError,
+        /// The fields that it blames; they matter if the error is `invalid`.
+        fields: Vec<FieldError>,
     },
     /// The guest returned what cannot be used.
     #[error("plugin {plugin}: {call} returned {why}")]
@@ -99,6 +102,14 @@ pub enum CallError {
         plugin: String,
         /// What was asked for.
         collector: String,
+    },
+    /// The plugin does not play that role.
+    #[error("plugin {plugin} does not play the role {role}")]
+    NoSuchRole {
+        /// The plugin.
+        plugin: String,
+        /// The role.
+        role: &'static str,
     },
     /// The engine could not make an instance.
     #[error("plugin {plugin}: {call} could not start: {cause}")]
@@ -138,6 +149,22 @@ pub enum BadResult {
         bytes: usize,
         /// The limit.
         limit: usize,
+    },
+    /// A larger answer than the limit.
+    #[error("{bytes} bytes, its limit is {limit}")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Another number of objects than went in.
+    #[error("{found} objects for {wanted}")]
+    Batch {
+        /// How many came back.
+        found: usize,
+        /// How many went in.
+        wanted: usize,
     },
     /// The engine could not read it: more bytes than may cross, text that is not UTF-8, a pointer out of bounds.
     #[error("what cannot be read: {0}")]

@@ -160,51 +160,51 @@ impl random::Host for Call {
 }
 
 impl objects::Host for Call {
-    fn get(&mut self, _: objects::Target, _: String) -> Result<Vec<u8>, Error> {
+    async fn get(&mut self, _: objects::Target, _: String) -> Result<Vec<u8>, Error> {
         self.later(Capability::Objects)
     }
 
-    fn list(&mut self, _: objects::Target, _: String, _: u32, _: String) -> Result<objects::Page, Error> {
+    async fn list(&mut self, _: objects::Target, _: String, _: u32, _: String) -> Result<objects::Page, Error> {
         self.later(Capability::Objects)
     }
 
-    fn create(&mut self, _: objects::Target, _: Vec<u8>) -> Result<Vec<u8>, Error> {
+    async fn create(&mut self, _: objects::Target, _: Vec<u8>) -> Result<Vec<u8>, Error> {
         self.later(Capability::Objects)
     }
 
-    fn update(&mut self, _: objects::Target, _: Vec<u8>) -> Result<Vec<u8>, Error> {
+    async fn update(&mut self, _: objects::Target, _: Vec<u8>) -> Result<Vec<u8>, Error> {
         self.later(Capability::Objects)
     }
 
-    fn patch(&mut self, _: objects::Target, _: String, _: String, _: Vec<u8>) -> Result<Vec<u8>, Error> {
+    async fn patch(&mut self, _: objects::Target, _: String, _: String, _: Vec<u8>) -> Result<Vec<u8>, Error> {
         self.later(Capability::Objects)
     }
 
-    fn delete(&mut self, _: objects::Target, _: String) -> Result<(), Error> {
+    async fn delete(&mut self, _: objects::Target, _: String) -> Result<(), Error> {
         self.later(Capability::Objects)
     }
 }
 
 impl http::Host for Call {
-    fn send(&mut self, _: http::Request) -> Result<http::Response, Error> {
+    async fn send(&mut self, _: http::Request) -> Result<http::Response, Error> {
         self.later(Capability::Http)
     }
 }
 
 impl kv::Host for Call {
-    fn get(&mut self, _: String) -> Result<Option<Vec<u8>>, Error> {
+    async fn get(&mut self, _: String) -> Result<Option<Vec<u8>>, Error> {
         self.later(Capability::Kv)
     }
 
-    fn set(&mut self, _: String, _: Vec<u8>) -> Result<(), Error> {
+    async fn set(&mut self, _: String, _: Vec<u8>) -> Result<(), Error> {
         self.later(Capability::Kv)
     }
 
-    fn delete(&mut self, _: String) -> Result<(), Error> {
+    async fn delete(&mut self, _: String) -> Result<(), Error> {
         self.later(Capability::Kv)
     }
 
-    fn keys(&mut self, _: String, _: String) -> Result<Vec<String>, Error> {
+    async fn keys(&mut self, _: String, _: String) -> Result<Vec<String>, Error> {
         self.later(Capability::Kv)
     }
 }
@@ -226,7 +226,7 @@ impl metrics::Host for Call {
 }
 
 impl secrets::Host for Call {
-    fn get(&mut self, _: String) -> Result<Vec<u8>, Error> {
+    async fn get(&mut self, _: String) -> Result<Vec<u8>, Error> {
         self.later(Capability::Secrets)
     }
 }

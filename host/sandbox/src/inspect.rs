@@ -29,6 +29,8 @@ pub struct Inspection {
     pub roles: BTreeSet<Role>,
     /// Whether it can carry state over from an older schema.
     pub migrates: bool,
+    /// Whether it has a test of itself.
+    pub tests_itself: bool,
     /// Capabilities that it imports: whatever it may call. Those that need a grant must also stand in its manifest.
     pub capabilities: BTreeSet<Capability>,
     /// WASI interfaces that it imports; they are linked without any authority.
@@ -164,6 +166,7 @@ impl Inspection {
             contract: String::new(),
             roles: BTreeSet::new(),
             migrates: false,
+            tests_itself: false,
             capabilities: BTreeSet::new(),
             wasi: Vec::new(),
             others: Vec::new(),
@@ -199,6 +202,7 @@ impl Inspection {
             "strategy" => _ = self.roles.insert(Role::Strategy),
             "controller" => _ = self.roles.insert(Role::Controller),
             "migrator" => self.migrates = true,
+            "self-test" => self.tests_itself = true,
             _ => {}
         }
         Ok(())
@@ -439,12 +443,6 @@ impl Role {
             Self::Strategy => "strategy",
             Self::Controller => "controller",
         }
-    }
-
-    /// Whether this version of the host serves it.
-    #[must_use]
-    pub const fn is_served(self) -> bool {
-        matches!(self, Self::Collector)
     }
 }
 

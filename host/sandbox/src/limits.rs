@@ -26,6 +26,8 @@ pub struct Limits {
     pub handles: usize,
     /// Longest time of one call, waiting for a free slot included. Default 10 s. A caller may ask for less, never for more.
     pub call_deadline: Duration,
+    /// Longest time of a `connect`. Default 4 h, as kubelet's `--streaming-connection-idle-timeout`.
+    pub connect_deadline: Duration,
     /// Longest time of `describe`. Default 2 s. Raise it for guests that start slowly.
     pub describe_deadline: Duration,
     /// Bytes that may cross from guest to host at once: the arguments of one host call, or the result of the call itself. It
@@ -73,6 +75,7 @@ impl Default for Limits {
             tables: 16,
             handles: 1024,
             call_deadline: Duration::from_secs(10),
+            connect_deadline: Duration::from_secs(4 * 3600),
             describe_deadline: Duration::from_secs(2),
             hostcall_bytes: 16 << 20,
             answer_bytes: 32 << 20,

@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_manifest::{Collector, Each, Manifest};
+use outrigger_manifest::{Backing, Collector, Each, Manifest};
+use wasmtime::component::InstancePre;
 
 use crate::artifacts::ArtifactCache;
-use crate::bindings::exports::outrigger::plugin::{collector, describe, migrator};
-use crate::call::Granted;
+use crate::bindings::exports::outrigger::plugin::{collector, controller, describe, migrator, responder, self_test, strategy};
+use crate::call::{Call, Granted};
 use crate::capabilities::{Capabilities, Capability, Grants};
 use crate::compile::{CompileError, Origin, compile};
 use crate::counters::Counts;
@@ -25,7 +26,7 @@ use crate::inspect::{Inspection, Role, Unfit};
 use crate::limits::Limits;
 use crate::log::Level;
 use crate::rows::{Collected, RowRules};
-use crate::runner::{Runner, Ticket};
+use crate::runner::{Runner, Ticket, enter};
 
 /// How to load a plugin.
 #[derive(Debug, Clone, Default)]
@@ -79,16 +80,25 @@ pub enum LoadError {
 
 /// A plugin, ready to be called. Cloning is cheap; all clones are one.
 #[derive(Clone)]
-pub struct Plugin(Arc<Loaded>);
+pub struct Plugin(pub(crate) Arc<Loaded>);
 
-struct Loaded {
-    runner: Runner,
-    manifest: Manifest,
+pub(crate) struct Loaded {
+    pub(crate) runner: Runner,
+    pub(crate) manifest: Manifest,
+    pub(crate) exports: Exports,
     inspection: Inspection,
     origin: Origin,
-    collector: Option<collector::GuestIndices>,
-    migrator: Option<migrator::GuestIndices>,
     rules: BTreeMap<String, (Each, RowRules)>,
+}
+
+/// The exports that a component has; the rest of what it could have is absent.
+pub(crate) struct Exports {
+    pub(crate) collector: Option<collector::GuestIndices>,
+    pub(crate) migrator: Option<migrator::GuestIndices>,
+    pub(crate) responder: Option<responder::GuestIndices>,
+    pub(crate) strategy: Option<strategy::GuestIndices>,
+    pub(crate) controller: Option<controller::GuestIndices>,
+    pub(crate) self_test: Option<self_test::GuestIndices>,
 }
 
 // === impl Plugin ===
@@ -131,25 +141,11 @@ impl Plugin {
             });
         }
         let (inspection, bytes) = inspect(bytes, limits.component_bytes).await?;
-        if let Some(role) = inspection.roles.iter().find(|r| !r.is_served()) {
-            return Err(LoadError::Inconsistent(format!(
-                "the plugin exports the role {role}, which this version of the host does not serve"
-            )));
-        }
         let (component, origin) = compile(engine, cache, &inspection.digest, bytes, limits.compile_deadline).await?;
         let link = |e: wasmtime::Error| LoadError::Link(format!("{e:#}"));
         let pre = engine.linker().instantiate_pre(&component).map_err(link)?;
         let described = describe::GuestIndices::new(&pre).map_err(link)?;
-        let collects = inspection.roles.contains(&Role::Collector);
-        let collector = collects
-            .then(|| collector::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(link)?;
-        let migrator = inspection
-            .migrates
-            .then(|| migrator::GuestIndices::new(&pre))
-            .transpose()
-            .map_err(link)?;
+        let exports = Exports::find(&pre, &inspection).map_err(link)?;
 
         // The name is not known before the manifest is; until then it is called by its digest.
         let nobody: Arc<str> = format!("sha256:{}", inspection.digest.get(..12).unwrap_or_default()).into();
@@ -182,8 +178,7 @@ impl Plugin {
             manifest,
             inspection,
             origin,
-            collector,
-            migrator,
+            exports,
             rules,
         })))
     }
@@ -232,12 +227,9 @@ impl Plugin {
     /// [`Collected::complaints`].
     pub async fn collect(&self, name: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {
         let Loaded {
-            runner,
-            collector,
-            rules,
-            ..
+            runner, exports, rules, ..
         } = &*self.0;
-        let (Some(indices), Some((each, rules))) = (collector, rules.get(name)) else {
+        let (Some(indices), Some((each, rules))) = (&exports.collector, rules.get(name)) else {
             return Err(CallError::NoSuchCollector {
                 plugin: runner.name.to_string(),
                 collector: name.to_owned(),
@@ -251,19 +243,13 @@ impl Plugin {
             deadline.min(runner.limits.call_deadline),
         );
         let outcome = async {
-            let _place = runner.admit(&ticket).await?;
-            let mut store = runner.store(&ticket);
-            let work = async {
-                let instance = runner.enter(&mut store).await?;
-                indices
-                    .load(&mut store, &instance)?
-                    .call_collect(&mut store, name, target, state)
-                    .await
-            };
-            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
-            let found = runner
-                .settle(&ticket, store, outcome)?
-                .map_err(|e| runner.refused(&ticket, e))?;
+            let called = runner.call(&ticket, |entered| {
+                enter!(entered, indices, |guest, store| guest
+                    .call_collect(store, name, target, state)
+                    .await)
+            });
+            let (found, remarks) = called.await?;
+            let found = found.map_err(|e| runner.refused(&ticket, e, remarks))?;
             rules.check(found, &runner.limits).map_err(|why| runner.bad(&ticket, why))
         };
         let collected = runner.count(outcome.await)?;
@@ -284,9 +270,9 @@ impl Plugin {
     /// Everything that keeps the call from a result; the state then starts empty, too.
     pub async fn migrate(&self, name: &str, old: u32, state: &[u8]) -> Result<Option<Vec<u8>>, CallError> {
         let Loaded {
-            runner, migrator, rules, ..
+            runner, exports, rules, ..
         } = &*self.0;
-        let Some(indices) = migrator else { return Ok(None) };
+        let Some(indices) = &exports.migrator else { return Ok(None) };
         if !rules.contains_key(name) {
             return Err(CallError::NoSuchCollector {
                 plugin: runner.name.to_string(),
@@ -295,19 +281,13 @@ impl Plugin {
         }
         let ticket = Ticket::new(format!("migrate {name}"), None, runner.limits.call_deadline);
         let outcome = async {
-            let _place = runner.admit(&ticket).await?;
-            let mut store = runner.store(&ticket);
-            let work = async {
-                let instance = runner.enter(&mut store).await?;
-                indices
-                    .load(&mut store, &instance)?
-                    .call_migrate(&mut store, name, old, state)
-                    .await
-            };
-            let outcome = tokio::time::timeout_at(ticket.last(), work).await;
-            let state = runner
-                .settle(&ticket, store, outcome)?
-                .map_err(|e| runner.refused(&ticket, e))?;
+            let called = runner.call(&ticket, |entered| {
+                enter!(entered, indices, |guest, store| guest
+                    .call_migrate(store, name, old, state)
+                    .await)
+            });
+            let (state, remarks) = called.await?;
+            let state = state.map_err(|e| runner.refused(&ticket, e, remarks))?;
             let (bytes, limit) = (state.len(), runner.limits.state_bytes);
             if bytes > limit {
                 Err(runner.bad(&ticket, BadResult::State { bytes, limit }))
@@ -346,33 +326,67 @@ fn requested(manifest: &Manifest) -> Result<Grants, LoadError> {
 
 /// What is declared is exported, and what is exported is declared.
 fn agree(manifest: &Manifest, inspection: &Inspection) -> Result<(), LoadError> {
-    let exports = inspection.roles.contains(&Role::Collector);
-    let why = match (manifest.collectors.is_empty(), exports) {
-        (false, false) => {
-            "the manifest declares collectors, but the component does not export the role collector; use the SDK's `plugin!`"
-        }
-        (true, true) => {
-            "the component exports the role collector, but the manifest declares no collector; add one to `collectors`"
-        }
-        _ => return Ok(()),
-    };
-    Err(LoadError::Inconsistent(why.to_owned()))
+    let backed = |by: fn(&Backing) -> bool| manifest.resources.iter().any(|r| by(&r.backing));
+    for (role, what, declared) in [
+        (Role::Collector, "collectors", !manifest.collectors.is_empty()),
+        (Role::Controller, "controllers", !manifest.controllers.is_empty()),
+        (
+            Role::Responder,
+            "virtual resources",
+            backed(|b| matches!(b, Backing::Virtual { .. })),
+        ),
+        (
+            Role::Strategy,
+            "stored resources",
+            backed(|b| matches!(b, Backing::Stored {})),
+        ),
+    ] {
+        let why = match (declared, inspection.roles.contains(&role)) {
+            (true, false) => {
+                format!(
+                    "the manifest declares {what}, but the component does not export the role {role}; use the SDK's `plugin!`"
+                )
+            }
+            (false, true) => format!("the component exports the role {role}, but the manifest declares no {what}"),
+            _ => continue,
+        };
+        return Err(LoadError::Inconsistent(why));
+    }
+    Ok(())
+}
+
+// === impl Exports ===
+
+impl Exports {
+    fn find(pre: &InstancePre<Call>, inspection: &Inspection) -> wasmtime::Result<Self> {
+        let plays = |role| inspection.roles.contains(&role);
+        Ok(Self {
+            collector: plays(Role::Collector)
+                .then(|| collector::GuestIndices::new(pre))
+                .transpose()?,
+            migrator: inspection.migrates.then(|| migrator::GuestIndices::new(pre)).transpose()?,
+            responder: plays(Role::Responder)
+                .then(|| responder::GuestIndices::new(pre))
+                .transpose()?,
+            strategy: plays(Role::Strategy).then(|| strategy::GuestIndices::new(pre)).transpose()?,
+            controller: plays(Role::Controller)
+                .then(|| controller::GuestIndices::new(pre))
+                .transpose()?,
+            self_test: inspection
+                .tests_itself
+                .then(|| self_test::GuestIndices::new(pre))
+                .transpose()?,
+        })
+    }
 }
 
 /// Asks for the manifest.
 async fn describe(runner: &Runner, indices: &describe::GuestIndices) -> Result<Manifest, LoadError> {
     let ticket = Ticket::new("describe".to_owned(), None, runner.limits.describe_deadline);
-    let outcome = async {
-        let _place = runner.admit(&ticket).await?;
-        let mut store = runner.store(&ticket);
-        let work = async {
-            let instance = runner.enter(&mut store).await?;
-            indices.load(&mut store, &instance)?.call_describe(&mut store).await
-        };
-        let outcome = tokio::time::timeout_at(ticket.last(), work).await;
-        runner.settle(&ticket, store, outcome)
-    };
-    let json = outcome.await.map_err(LoadError::Describe)?;
+    let called = runner.call(&ticket, |entered| {
+        enter!(entered, indices, |guest, store| guest.call_describe(store).await)
+    });
+    let (json, _) = called.await.map_err(LoadError::Describe)?;
     let (bytes, limit) = (json.len(), runner.limits.manifest_bytes);
     if bytes > limit {
         return Err(LoadError::ManifestTooLarge { bytes, limit });

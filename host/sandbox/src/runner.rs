@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::failure::{BadResult, CallError, Remains};
 use crate::limits::Limits;
 use crate::log::PluginLog;
+use crate::requests::Remarks;
 
 /// What it takes to run a plugin's calls, also before its manifest is known.
 pub(crate) struct Runner {
@@ -34,7 +35,7 @@ pub(crate) struct Runner {
 }
 
 /// The right to run one call.
-pub(crate) struct Admission<'a> {
+struct Admission<'a> {
     _own: SemaphorePermit<'a>,
     _engine: SemaphorePermit<'a>,
     _in_flight: Gauge<'a>,
@@ -50,7 +51,13 @@ pub(crate) struct Ticket {
 }
 
 /// What the timer and the engine made of a call.
-pub(crate) type Outcome<T> = Result<wasmtime::Result<T>, tokio::time::error::Elapsed>;
+type Outcome<T> = Result<(Store<Call>, wasmtime::Result<T>), tokio::time::error::Elapsed>;
+
+/// A store with the one instance in it. It goes into a call's work and comes back with its result.
+pub(crate) struct Entered {
+    pub(crate) store: Store<Call>,
+    pub(crate) instance: Instance,
+}
 
 /// How long the outer timer waits after the deadline: the epoch's own stop, which knows where the guest was, comes first.
 const GRACE: Duration = Duration::from_millis(250);
@@ -81,8 +88,26 @@ impl Runner {
         }
     }
 
+    /// Runs `work` in a fresh instance, in its turn and within the ticket's time; whatever comes of it, the store is gone then.
+    /// The one way into a guest.
+    pub(crate) async fn call<T, W>(&self, ticket: &Ticket, work: impl FnOnce(Entered) -> W) -> Result<(T, Remarks), CallError>
+    where
+        W: Future<Output = (Store<Call>, wasmtime::Result<T>)>,
+    {
+        let _place = self.admit(ticket).await?;
+        let run = async {
+            let mut store = self.store(ticket);
+            match self.enter(&mut store).await {
+                Ok(instance) => work(Entered { store, instance }).await,
+                Err(error) => (store, Err(error)),
+            }
+        };
+        let outcome = tokio::time::timeout_at(ticket.last(), run).await;
+        self.settle(ticket, outcome)
+    }
+
     /// Waits for a slot of the plugin and one of the engine.
-    pub(crate) async fn admit(&self, ticket: &Ticket) -> Result<Admission<'_>, CallError> {
+    async fn admit(&self, ticket: &Ticket) -> Result<Admission<'_>, CallError> {
         let take = async || {
             // The plugin's own first: one that is slow must not sit on slots of the engine.
             let own = self.slots.acquire().await.ok()?;
@@ -113,7 +138,7 @@ impl Runner {
     }
 
     /// A store for this call.
-    pub(crate) fn store(&self, ticket: &Ticket) -> Store<Call> {
+    fn store(&self, ticket: &Ticket) -> Store<Call> {
         let opening = Opening {
             limits: &self.limits,
             granted: &self.granted,
@@ -128,18 +153,18 @@ impl Runner {
     }
 
     /// A fresh instance in it.
-    pub(crate) async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Instance> {
+    async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Instance> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         store.data_mut().started = true;
         Ok(instance)
     }
 
     /// Ends the store, and says what became of the call.
-    pub(crate) fn settle<T>(&self, ticket: &Ticket, store: Store<Call>, outcome: Outcome<T>) -> Result<T, CallError> {
+    fn settle<T>(&self, ticket: &Ticket, outcome: Outcome<T>) -> Result<(T, Remarks), CallError> {
         let (plugin, after) = (self.name.to_string(), ticket.after);
-        let error = match outcome {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
+        let (store, error) = match outcome {
+            Ok((store, Ok(value))) => return Ok((value, store.into_data().remarks)),
+            Ok((store, Err(error))) => (store, error),
             // It did not even yield to be stopped: it waited for the host.
             Err(_) => {
                 return Err(CallError::Deadline {
@@ -164,13 +189,14 @@ impl Runner {
         Err(remains.judge(&error))
     }
 
-    /// The guest's own refusal.
-    pub(crate) fn refused(&self, ticket: &Ticket, error: WitError) -> CallError {
+    /// The guest's own refusal, with the fields that it blamed.
+    pub(crate) fn refused(&self, ticket: &Ticket, error: WitError, remarks: Remarks) -> CallError {
         let error = ContractError::from_guest(error);
         CallError::Refused {
             plugin: self.name.to_string(),
             call: ticket.call.clone(),
             error,
+            fields: remarks.fields,
         }
     }
 
@@ -227,3 +253,23 @@ impl Ticket {
         (self.deadline + GRACE).into()
     }
 }
+
+// === impl Entered ===
+
+/// Calls one export of an entered instance: the body of a call's work.
+macro_rules! enter {
+    ($entered:ident, $indices:expr, |$guest:ident, $store:ident| $call:expr) => {
+        async move {
+            let $crate::runner::Entered { mut store, instance } = $entered;
+            let result = async {
+                let $guest = $indices.load(&mut store, &instance)?;
+                let $store = &mut store;
+                $call
+            }
+            .await;
+            (store, result)
+        }
+    };
+}
+
+pub(crate) use enter;

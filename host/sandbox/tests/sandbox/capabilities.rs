@@ -54,7 +54,15 @@ fn callers() -> Vec<(Capability, String, Guest)> {
             let body = format!("(call $try {}) {drop} {answer}", arguments.join(" "));
             let wanted: Vec<String> = Capability::ALL
                 .iter()
-                .map(|c| format!(r#"{{"name": "{c}", "reason": "to try"}}"#))
+                .map(|c| {
+                    let details = match c {
+                        Capability::Objects => r#", "objects": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]"#,
+                        Capability::Http => r#", "hosts": ["example.com"]"#,
+                        Capability::Secrets => r#", "secrets": ["token"]"#,
+                        _ => "",
+                    };
+                    format!(r#"{{"name": "{c}", "reason": "to try"{details}}}"#)
+                })
                 .collect();
             let manifest = MANIFEST.replace(
                 r#"[{"name": "kubelet", "reason": "to try"}]"#,
