@@ -502,6 +502,15 @@ impl Column {
         }
     }
 
+    /// Where the cell stands in the object, such as `.spec.tonnage`; not for tables.
+    #[must_use]
+    pub fn path(self, json_path: impl Into<String>) -> Self {
+        Self {
+            json_path: json_path.into(),
+            ..self
+        }
+    }
+
     /// Shown in wide output only.
     #[must_use]
     pub fn wide(self) -> Self {
@@ -515,6 +524,7 @@ impl Column {
             format: String::new(),
             description: String::new(),
             priority: 0,
+            json_path: String::new(),
         }
     }
 }

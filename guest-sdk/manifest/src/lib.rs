@@ -268,6 +268,10 @@ pub struct Column {
     /// 0 is always shown, more only in wide output.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
+    /// Where the cell stands in the object, as in a CRD's printer columns: `.spec.tonnage`. For virtual and stored resources; rows of a
+    /// table bring their cells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub json_path: String,
 }
 
 /// Something that runs on a schedule and fills tables.

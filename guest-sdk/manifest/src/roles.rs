@@ -105,6 +105,18 @@ fn check_backing(r: &Resource, at: &str, wrong: &mut Vec<String>) {
             wrong.push(format!("{at}.name: {:?} stands there twice", s.name));
         }
     }
+    let is_table = matches!(r.backing, Backing::Table { .. });
+    for (k, column) in r.columns.iter().enumerate() {
+        let at = format!("{at}.columns[{k}].jsonPath");
+        match (is_table, column.json_path.as_str()) {
+            (true, "") => {}
+            (true, _) => wrong.push(format!("{at}: rows of a table bring their cells, so it must be absent")),
+            (false, path) if !path.starts_with('.') => {
+                wrong.push(format!("{at}: {path:?} does not begin with a dot, such as \".spec.tonnage\""));
+            }
+            (false, _) => {}
+        }
+    }
     match &r.backing {
         Backing::Table { .. } if !r.subresources.is_empty() => {
             wrong.push(format!("{at}.subresources: a table has none"));
@@ -229,7 +241,7 @@ fn check_series(s: &Series, at: &str, wrong: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ObjectRule, Scope};
+    use crate::{Column, ObjectRule, Scope};
 
     fn ships(verbs: &[Verb]) -> Resource {
         Resource::virtual_("Ship", "ships", Scope::Namespaced, verbs.iter().copied())
@@ -297,6 +309,16 @@ mod tests {
                 "method",
                 new().resource(ships(&[Get]).subresource(Subresource::connect("x").method("get"))),
                 "methods: \"get\" is none of",
+            ),
+            (
+                "a column",
+                new().resource(ships(&[Get]).column(Column::string("Flag").path(".spec.flag"))),
+                "",
+            ),
+            (
+                "a column from nowhere",
+                new().resource(ships(&[Get]).column(Column::string("Flag"))),
+                "jsonPath: \"\" does not begin",
             ),
             ("objects", watching(), ""),
             ("objects without rules", new().needs("objects", "why"), "objects: is empty"),

@@ -134,6 +134,7 @@ fn column(name: &str, description: &str) -> Column {
         format: String::new(),
         description: description.into(),
         priority: 0,
+        json_path: String::new(),
     }
 }
 
