@@ -160,6 +160,7 @@ fn a_table_carries_as_much_of_its_objects_as_was_asked_for() {
         format: format.into(),
         description: String::new(),
         priority,
+        json_path: String::new(),
     };
     let columns = [column("cpu", "quantity", 0), column("Window", "duration", 1)];
     let head = format!(
