@@ -280,15 +280,17 @@ impl Collectors {
         let Ok(_place) = permits.acquire().await else { return };
         let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.newest.fetch_max(since.saturating_add(1), Ordering::Relaxed);
-        if cell.schema != spec.state_schema && !cell.bytes.is_empty() {
-            cell.bytes = guest
-                .migrate(&job.collector, cell.schema, &cell.bytes)
-                .await
-                .unwrap_or_default();
-        }
-        cell.schema = spec.state_schema;
+        // The cell changes only when the tick succeeds: a version that fails leaves the one before it its state.
+        let carried = match cell.schema == spec.state_schema || cell.bytes.is_empty() {
+            true => None,
+            false => {
+                let migrated = guest.migrate(&job.collector, cell.schema, &cell.bytes).await;
+                Some(migrated.unwrap_or_default())
+            }
+        };
+        let state = carried.as_deref().unwrap_or(&cell.bytes);
         let deadline = self.options.deadline.min(interval);
-        let result = guest.collect(&job.collector, &job.target, &cell.bytes, deadline).await;
+        let result = guest.collect(&job.collector, &job.target, state, deadline).await;
         self.metrics
             .duration
             .get_or_create(&job.of())
@@ -307,6 +309,7 @@ impl Collectors {
             }
             Ok(collected) => {
                 cell.bytes = self.publish(job, source, guest, spec, interval, collected);
+                cell.schema = spec.state_schema;
                 self.recovered(job);
             }
             Err(error) => self.failed(job, troubles::reason(&error, &job.target), &error),
@@ -604,6 +607,31 @@ mod tests {
             .replace(vec![counting("4").migrating(2, 7, &[]).installed("p.wasm")]);
         seconds(10).await;
         assert_eq!(b.rows(), [r#"a "ticks":1"#], "a schema it cannot come from: empty");
+        b.catalog.replace(vec![counting("2").installed("p.wasm")]);
+        seconds(10).await;
+        assert_eq!(
+            b.rows(),
+            [r#"a "ticks":1"#],
+            "nor is it given to the version before as its own"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_of_another_schema_that_fails_leaves_the_state_as_it_was() {
+        let b = Bench::start(counting("1").installed("p.wasm"), &["a"]);
+        seconds(11).await;
+        let broken = Native::collecting("p", "2", GROUP, |_, state| {
+            assert_eq!(state, [7; 7], "what its migrator made of the old state, at every try");
+            let why = outrigger_sandbox::BadResult::Batch { found: 0, wanted: 1 };
+            let (plugin, call) = ("p".into(), "collect".into());
+            Err(CallError::BadResult { plugin, call, why })
+        });
+        b.catalog.replace(vec![broken.migrating(1, 0, &[7; 7]).installed("p.wasm")]);
+        seconds(20).await;
+        assert_eq!(b.rows(), [r#"a "ticks":2"#]);
+        b.catalog.replace(vec![counting("1").installed("p.wasm")]);
+        seconds(10).await;
+        assert_eq!(b.rows(), [r#"a "ticks":3"#], "the version before goes on from where it was");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,24 +1,34 @@
 //! A folder of plugins: every `*.wasm` in it is served, and every change of it takes effect, all or nothing per file.
 //!
-//! A file that cannot be loaded leaves the version that was served from it in place; what is wrong is logged once, counted,
-//! and kept in [`Folder::failures`] until the file changes. Half-written files are such failures, and the end of the
-//! writing is such a change. Notifications of the file system only wake the scan: what counts is what the scan
-//! finds, and it also runs every ten seconds (a mounted ConfigMap swaps symbolic links, and a watch can be lost).
+//! A version is loaded and tried beside the one that serves, then takes over in one step; calls under way end on the old one. The old
+//! one stays at hand until the new one has proven itself (see [`probation`](crate::probation)), and comes back by itself if that
+//! fails. Several files are loaded at once, a few at a time, and no file waits for the slow neighbour to be swapped.
+//!
+//! A file that cannot be loaded, or whose version was sent back, leaves the version that served from it in place; what is wrong is
+//! logged once, counted, and kept in [`Folder::failures`] until the file changes: the same bytes are not tried again. Half-written files
+//! are such failures, and the end of the writing is such a change. Notifications of the file system only wake the scan: what counts is
+//! what the scan finds, and it also runs every ten seconds (a mounted ConfigMap swaps symbolic links, and a watch can be lost).
+//!
+//! A version belongs to its file and its plugin's name. A file that now holds a plugin of another name holds another plugin: there
+//! is nothing to go back to. A file that is gone takes its versions along, also one on probation.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use notify::{RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::file::{Failure, File, Version, candidates};
+use crate::probation::{Probation, Terms, Verdict};
+use crate::trial::{Unproven, prove};
 use crate::{Catalog, Guest, Installed};
 
 /// Makes a plugin of bytes: the sandbox, or a test's own.
@@ -31,20 +41,7 @@ pub trait Loads: Send + Sync {
     async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String>;
 }
 
-/// A file that could not be served, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The file.
-    pub path: PathBuf,
-    /// Digest of the bytes that failed; empty if they could not be read.
-    pub digest: String,
-    /// One sentence.
-    pub why: String,
-    /// Whether an earlier version of this file is still served.
-    pub still_served: bool,
-}
-
-/// Something that wants to hear of loads, for metrics.
+/// Something that wants to hear of loads and of versions that were sent back, for metrics.
 type OnLoad = Box<dyn Fn(&Path, Result<(), &Failure>) + Send + Sync>;
 
 /// A folder whose plugins are served.
@@ -53,40 +50,42 @@ pub struct Folder {
     catalog: Arc<Catalog>,
     loader: Arc<dyn Loads>,
     on_load: OnLoad,
-    files: tokio::sync::Mutex<BTreeMap<PathBuf, File>>,
-    failures: Mutex<Vec<Failure>>,
+    terms: Terms,
+    /// One scan at a time.
+    scanning: tokio::sync::Mutex<()>,
+    files: Mutex<BTreeMap<PathBuf, File>>,
+    /// Told of every verdict, and of every beginning of a probation.
+    decided: Arc<Notify>,
 }
 
-/// What is known of one file.
-#[derive(Default)]
-struct File {
-    stamp: Option<Stamp>,
-    digest: String,
-    good: Option<Arc<dyn Guest>>,
-    failure: Option<Failure>,
-    /// The newest version is good in itself, but another plugin has its name or resource.
-    in_the_way: bool,
-}
-
-/// Cheap signs of a change: when none of them moved, the bytes are not read again.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    /// Inode and time of its last change: a copy may bring length and modification time along, but not these.
-    inode: (u64, i64, i64),
-    real: PathBuf,
+/// What came of one file that has changed.
+enum Loaded {
+    /// The same bytes as before.
+    Same,
+    /// The bytes of the version before the one on trial, or before the failure.
+    Back,
+    /// A version that may serve.
+    New(Version),
+    /// None; `again` if the same bytes may be better later.
+    Bad {
+        digest: String,
+        plugin: String,
+        why: String,
+        again: bool,
+    },
 }
 
 const QUIET: Duration = Duration::from_millis(100);
 /// The longest wait for quiet.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RESCAN: Duration = Duration::from_secs(10);
+/// Files that are loaded at once: their bytes are in memory meanwhile. Compilations are bounded by the engine.
+const AT_ONCE: usize = 4;
 
 // === impl Folder ===
 
 impl Folder {
-    /// A folder, not looked at yet. `on_load` hears of each load: good, or the failure.
+    /// A folder, not looked at yet. `on_load` hears of each load, good or the failure, and of each version that was sent back.
     #[must_use]
     pub fn new(path: PathBuf, catalog: Arc<Catalog>, loader: Arc<dyn Loads>, on_load: OnLoad) -> Self {
         Self {
@@ -94,19 +93,25 @@ impl Folder {
             catalog,
             loader,
             on_load,
-            files: tokio::sync::Mutex::default(),
-            failures: Mutex::default(),
+            terms: Terms::default(),
+            scanning: tokio::sync::Mutex::default(),
+            files: Mutex::default(),
+            decided: Arc::default(),
         }
     }
 
     /// Files that are not served as they are now.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.files().values().filter_map(|f| f.failure.clone()).collect()
     }
 
-    /// Follows the folder until `stop`; [`Folder::scan`] once before, to know the first result.
+    /// Follows the folder, and the versions on probation, until `stop`; [`Folder::scan`] once before, to know the first result.
     pub async fn follow(&self, stop: CancellationToken) {
+        tokio::join!(self.watch(&stop), self.judge(&stop));
+    }
+
+    async fn watch(&self, stop: &CancellationToken) {
         let touched = Arc::new(Notify::new());
         let wake = touched.clone();
         // Kept until the end of this function: dropping it ends the watch.
@@ -128,69 +133,200 @@ impl Folder {
                 }
                 () = tokio::time::sleep(RESCAN) => {}
             }
-            if let Err(error) = self.scan().await {
+            let scanned = tokio::select! {
+                () = stop.cancelled() => return,
+                scanned = self.scan() => scanned,
+            };
+            if let Err(error) = scanned {
                 tracing::warn!(folder = %self.path.display(), %error, "the plugin folder cannot be read; what is served stays");
             }
         }
     }
 
-    /// Looks at every file once, loads what has changed, and serves the result in one step.
+    /// Puts versions in their place as verdicts come in.
+    async fn judge(&self, stop: &CancellationToken) {
+        loop {
+            let next = self.files().values().filter_map(|f| f.trial.as_ref().map(|t| t.ends())).min();
+            let over = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.decided.notified() => {}
+                () = over => {}
+            }
+            self.settle();
+        }
+    }
+
+    /// Looks at every file once, and loads what has changed. A version that follows another is swapped in as soon as it is ready; the
+    /// rest takes effect in one step at the end.
     ///
     /// # Errors
     /// The folder cannot be read; nothing has changed then.
     pub async fn scan(&self) -> io::Result<()> {
-        let mut files = self.files.lock().await;
+        let _one_at_a_time = self.scanning.lock().await;
         let found = candidates(&self.path).await?;
-        let mut changed = files.len();
-        files.retain(|path, _| found.contains_key(path));
-        changed -= files.len();
-        for (path, stamp) in found {
-            let file = files.entry(path.clone()).or_default();
-            if file.stamp.as_ref() == Some(&stamp) {
-                continue;
-            }
-            file.stamp = Some(stamp);
-            if self.load(&path, file).await {
-                changed += 1;
+        let mut touched = Vec::new();
+        let mut changed = false;
+        {
+            let mut files = self.files();
+            changed |= files.keys().any(|path| !found.contains_key(path));
+            for (path, stamp) in &found {
+                let file = files.entry(path.clone()).or_default();
+                if file.stamp.as_ref() != Some(stamp) {
+                    // Taken before the bytes are read: what is written meanwhile is the next change.
+                    file.stamp = Some(stamp.clone());
+                    touched.push(path.clone());
+                }
             }
         }
-        if changed > 0 {
+        let places = Semaphore::new(AT_ONCE);
+        let mut loads: FuturesUnordered<_> = touched.iter().map(|path| self.load(path, &places)).collect();
+        while let Some((path, loaded)) = loads.next().await {
+            let mut files = self.files();
+            let Some(file) = files.get_mut(path) else { continue };
+            let follows = file.good.is_some();
+            if self.accept(path, file, loaded) {
+                changed = true;
+                // What is gone goes at the end: a plugin whose file was renamed is never away.
+                if follows {
+                    self.serve(&mut files);
+                }
+            }
+        }
+        let mut files = self.files();
+        files.retain(|path, _| found.contains_key(path));
+        if changed {
             self.serve(&mut files);
         }
-        let failures = files.values().filter_map(|f| f.failure.clone()).collect();
-        *self.failures.lock().unwrap_or_else(PoisonError::into_inner) = failures;
         Ok(())
     }
 
-    /// Loads one file; true if there is a new good version.
-    async fn load(&self, path: &Path, file: &mut File) -> bool {
+    /// Reads, loads and tries one file.
+    async fn load<'a>(&self, path: &'a Path, places: &Semaphore) -> (&'a Path, Loaded) {
+        let bad = |digest: &str, plugin: &str, why: String, again| Loaded::Bad {
+            digest: digest.to_owned(),
+            plugin: plugin.to_owned(),
+            why,
+            again,
+        };
+        let Ok(_place) = places.acquire().await else {
+            return (path, Loaded::Same);
+        };
         let bytes = match tokio::fs::read(path).await {
             Ok(bytes) => Bytes::from(bytes),
-            Err(error) => {
-                // Look again at the next scan, whatever the stamp says.
-                file.stamp = None;
-                self.fail(path, file, String::new(), format!("it cannot be read: {error}"));
-                return false;
-            }
+            Err(error) => return (path, bad("", "", format!("it cannot be read: {error}"), true)),
         };
         let digest = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        if digest == file.digest && (file.good.is_some() || file.failure.is_some()) {
-            return false;
+        if let Some(file) = self.files().get(path) {
+            if file.knows(&digest) {
+                return (path, Loaded::Same);
+            }
+            if file.is_good(&digest) {
+                return (path, Loaded::Back);
+            }
         }
-        file.digest.clone_from(&digest);
-        match self.loader.load(bytes).await {
-            Ok(guest) => {
-                let manifest = guest.manifest();
+        let guest = match self.loader.load(bytes).await {
+            Ok(guest) => guest,
+            Err(why) => return (path, bad(&digest, "", why, false)),
+        };
+        if let Err(Unproven { why, again }) = prove(&*guest).await {
+            return (path, bad(&digest, &guest.manifest().name, why, again));
+        }
+        (path, Loaded::New(Version { digest, guest }))
+    }
+
+    /// Takes note of what came of a file; true if something else is to be served from it now.
+    fn accept(&self, path: &Path, file: &mut File, loaded: Loaded) -> bool {
+        match loaded {
+            Loaded::Same => false,
+            Loaded::Back => {
+                let Some(good) = &file.good else { return false };
+                file.digest.clone_from(&good.digest);
+                tracing::info!(file = %path.display(), digest = good.digest, "the version that served before is back");
+                file.failure = None;
+                (self.on_load)(path, Ok(()));
+                file.trial.take().is_some()
+            }
+            Loaded::New(new) => {
+                let manifest = new.guest.manifest();
+                let digest = &new.digest;
                 tracing::info!(file = %path.display(), plugin = manifest.name, version = manifest.version, %digest, "plugin loaded");
-                file.good = Some(guest);
+                file.digest.clone_from(digest);
+                let before = file.good.as_ref().filter(|good| good.guest.manifest().name == manifest.name);
+                match before.filter(|_| !file.in_the_way) {
+                    Some(good) => {
+                        let trial = Probation::new(new, good.guest.clone(), self.terms, self.decided.clone());
+                        file.trial = Some(Arc::new(trial));
+                        self.decided.notify_one();
+                    }
+                    None => {
+                        file.trial = None;
+                        file.good = Some(new);
+                    }
+                }
                 file.failure = None;
                 (self.on_load)(path, Ok(()));
                 true
             }
-            Err(why) => {
-                self.fail(path, file, digest, why);
+            Loaded::Bad {
+                digest,
+                plugin,
+                why,
+                again,
+            } => {
+                // Told once, however often it is tried.
+                let known = file.failure.as_ref().is_some_and(|f| f.why == why && f.digest == digest);
+                if !known {
+                    let failure = self.failure(path, plugin, digest.clone(), why);
+                    self.fail(file, failure);
+                }
+                if again {
+                    // Look again at the next scan, whatever the stamp says.
+                    file.stamp = None;
+                    file.digest.clear();
+                } else {
+                    file.digest = digest;
+                }
                 false
             }
+        }
+    }
+
+    /// Puts versions that have passed in the place of those before them, and takes back those that have failed.
+    fn settle(&self) {
+        let mut files = self.files();
+        let mut changed = false;
+        for (path, file) in &mut *files {
+            let Some(trial) = file.trial.clone() else { continue };
+            let Version { digest, guest } = trial.version().clone();
+            match trial.verdict() {
+                Verdict::Watched => continue,
+                Verdict::Passed => {
+                    tracing::debug!(file = %path.display(), %digest, "the new version has proven itself");
+                    file.good = Some(Version { digest, guest });
+                }
+                Verdict::Failed => {
+                    let mut failure = self.failure(path, guest.manifest().name.clone(), digest, trial.why());
+                    failure.rolled_back = true;
+                    failure.still_served = true;
+                    // The file may hold something else by now, which has its own story.
+                    let story = file.failure.take();
+                    self.fail(file, failure);
+                    if file.digest != trial.version().digest {
+                        file.failure = story;
+                    }
+                }
+            }
+            file.trial = None;
+            changed = true;
+        }
+        if changed {
+            self.serve(&mut files);
         }
     }
 
@@ -200,22 +336,26 @@ impl Folder {
         let installed = files
             .iter()
             .filter_map(|(path, f)| {
-                f.good.clone().map(|guest| Installed {
+                f.serving().map(|guest| Installed {
                     origin: path.to_string_lossy().into(),
                     guest,
                 })
             })
             .collect();
-        let refused: BTreeMap<PathBuf, String> = self
+        let refused: BTreeMap<PathBuf, (String, String)> = self
             .catalog
             .replace(installed)
             .into_iter()
-            .map(|(p, why)| (PathBuf::from(&*p.origin), why.to_string()))
+            .map(|(p, why)| {
+                let name = p.guest.manifest().name.clone();
+                (PathBuf::from(&*p.origin), (name, why.to_string()))
+            })
             .collect();
         for (path, file) in files {
             match refused.get(path) {
-                Some(why) if file.failure.as_ref().is_none_or(|f| f.why != *why) => {
-                    self.fail(path, file, file.digest.clone(), why.clone());
+                Some((plugin, why)) if file.failure.as_ref().is_none_or(|f| f.why != *why) => {
+                    let failure = self.failure(path, plugin.clone(), file.digest.clone(), why.clone());
+                    self.fail(file, failure);
                 }
                 Some(_) => {}
                 None if file.in_the_way => {
@@ -228,254 +368,42 @@ impl Folder {
         }
     }
 
-    fn fail(&self, path: &Path, file: &mut File, digest: String, why: String) {
+    fn failure(&self, path: &Path, plugin: String, digest: String, why: String) -> Failure {
         let origin = path.to_string_lossy();
         let still_served = self.catalog.snapshot().plugins().values().any(|p| *p.origin == *origin);
-        let failure = Failure {
+        Failure {
             path: path.to_owned(),
+            plugin,
             digest,
             why,
             still_served,
-        };
-        let outcome = if failure.still_served {
-            "the version that served goes on"
+            rolled_back: false,
+        }
+    }
+
+    fn fail(&self, file: &mut File, failure: Failure) {
+        let Failure { path, digest, why, .. } = &failure;
+        let path = path.display();
+        if failure.rolled_back {
+            let plugin = &failure.plugin;
+            let back = file.good.as_ref().map_or("", |good| &good.guest.manifest().version);
+            tracing::error!(file = %path, plugin, digest, "back to version {back}, this one is not tried again: {why}");
         } else {
-            "it is not served"
-        };
-        tracing::error!(file = %path.display(), digest = failure.digest, "plugin not loaded, {outcome}: {}", failure.why);
-        (self.on_load)(path, Err(&failure));
+            let outcome = if failure.still_served {
+                "the version that served goes on"
+            } else {
+                "it is not served"
+            };
+            tracing::error!(file = %path, digest, "plugin not loaded, {outcome}: {why}");
+        }
+        (self.on_load)(&failure.path, Err(&failure));
         file.failure = Some(failure);
     }
-}
 
-/// The `*.wasm` files of a folder with their stamps, hidden ones left out.
-async fn candidates(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-    let mut found = BTreeMap::new();
-    let mut entries = tokio::fs::read_dir(folder).await?;
-    while let Some(entry) = entries.next_entry().await? {
-        let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if hidden || path.extension().is_none_or(|e| e != "wasm") {
-            continue;
-        }
-        // A file that vanished meanwhile is simply not there.
-        let Ok(facts) = tokio::fs::metadata(&path).await else {
-            continue;
-        };
-        if facts.is_file() {
-            let real = tokio::fs::canonicalize(&path).await.unwrap_or_else(|_| path.clone());
-            found.insert(
-                path,
-                Stamp {
-                    modified: facts.modified().ok(),
-                    length: facts.len(),
-                    inode: (facts.ino(), facts.ctime(), facts.ctime_nsec()),
-                    real,
-                },
-            );
-        }
+    fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, File>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Native;
-    use outrigger_sandbox::Collected;
-
-    /// Takes `NAME GROUP` for a plugin, anything else for garbage.
-    struct Words;
-
-    #[async_trait]
-    impl Loads for Words {
-        async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String> {
-            let text = String::from_utf8_lossy(&bytes);
-            let (name, group) = text.split_once(' ').ok_or("this is no plugin")?;
-            let work = |_: &str, _: &[u8]| Ok(Collected::default());
-            Ok(Native::collecting(name, &text, group, work).installed("").guest)
-        }
-    }
-
-    struct Bench {
-        dir: tempfile::TempDir,
-        catalog: Arc<Catalog>,
-        folder: Arc<Folder>,
-        loads: Arc<Mutex<Vec<String>>>,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(outrigger_storage::Nothing)));
-            let loads = Arc::new(Mutex::new(Vec::new()));
-            let heard = loads.clone();
-            let on_load: OnLoad = Box::new(move |path, outcome| {
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                heard
-                    .lock()
-                    .unwrap()
-                    .push(format!("{name} {}", outcome.map_or_else(|f| f.why.clone(), |()| "ok".into())));
-            });
-            let folder = Arc::new(Folder::new(dir.path().into(), catalog.clone(), Arc::new(Words), on_load));
-            Self {
-                dir,
-                catalog,
-                folder,
-                loads,
-            }
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            // By rename, so that every write is a new file to the scan, however coarse the clock of the file system.
-            let new = self.dir.path().join(format!("{name}.new"));
-            std::fs::write(&new, text).unwrap();
-            std::fs::rename(new, self.dir.path().join(name)).unwrap();
-        }
-
-        async fn scan(&self) -> Vec<String> {
-            self.folder.scan().await.unwrap();
-            self.catalog
-                .snapshot()
-                .plugins()
-                .values()
-                .map(|p| p.guest.digest().to_owned())
-                .collect()
-        }
-
-        fn loads(&self) -> Vec<String> {
-            std::mem::take(&mut self.loads.lock().unwrap())
-        }
-    }
-
-    #[tokio::test]
-    async fn files_come_change_break_and_go() {
-        let b = Bench::new();
-        b.write("a.wasm", "a one.example.com");
-        b.write("b.wasm", "garbage");
-        b.write("notes.txt", "a file of another kind");
-        b.write(".hidden.wasm", "h hidden.example.com");
-        assert_eq!(b.scan().await, ["a one.example.com"]);
-        assert_eq!(b.loads(), ["a.wasm ok", "b.wasm this is no plugin"]);
-        assert_eq!(b.folder.failures().len(), 1);
-
-        assert_eq!(b.scan().await, ["a one.example.com"]);
-        assert!(b.loads().is_empty(), "what has not changed is not loaded again");
-
-        b.write("a.wasm", "half-written");
-        assert_eq!(b.scan().await, ["a one.example.com"], "the version that served goes on");
-        let failure = b.folder.failures().into_iter().find(|f| f.path.ends_with("a.wasm")).unwrap();
-        assert!(failure.still_served);
-        b.loads();
-
-        b.write("a.wasm", "a two.example.com");
-        b.write("b.wasm", "b three.example.com");
-        assert_eq!(b.scan().await, ["a two.example.com", "b three.example.com"]);
-        assert_eq!(b.loads(), ["a.wasm ok", "b.wasm ok"]);
-        assert!(b.folder.failures().is_empty());
-
-        std::fs::remove_file(b.dir.path().join("a.wasm")).unwrap();
-        assert_eq!(b.scan().await, ["b three.example.com"]);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_broken_may_come_back_as_it_served_before() {
-        let b = Bench::new();
-        b.write("a.wasm", "a one.example.com");
-        b.scan().await;
-        b.write("a.wasm", "broken");
-        b.scan().await;
-        b.write("a.wasm", "a one.example.com");
-        assert_eq!(b.scan().await, ["a one.example.com"]);
-        assert!(b.folder.failures().is_empty());
-    }
-
-    #[tokio::test]
-    async fn whoever_stands_in_the_way_is_tried_again_when_the_way_is_free() {
-        let b = Bench::new();
-        b.write("a.wasm", "a one.example.com");
-        b.scan().await;
-        b.write("b.wasm", "b one.example.com");
-        assert_eq!(b.scan().await, ["a one.example.com"]);
-        assert!(
-            b.folder.failures()[0].why.contains("already served"),
-            "{:?}",
-            b.folder.failures()
-        );
-        std::fs::remove_file(b.dir.path().join("a.wasm")).unwrap();
-        assert_eq!(b.scan().await, ["b one.example.com"]);
-        assert!(b.folder.failures().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_read_changes_nothing() {
-        let b = Bench::new();
-        b.write("a.wasm", "a one.example.com");
-        b.scan().await;
-        std::fs::remove_dir_all(b.dir.path()).unwrap();
-        assert!(b.folder.scan().await.is_err());
-        assert_eq!(b.catalog.snapshot().plugins().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn chatter_in_the_folder_holds_nothing_up() {
-        let b = Bench::new();
-        let stop = CancellationToken::new();
-        let (folder, token) = (b.folder.clone(), stop.clone());
-        let following = tokio::spawn(async move { folder.follow(token).await });
-        let (log, token) = (b.dir.path().join("chatter.log"), stop.clone());
-        let chatter = tokio::spawn(async move {
-            while !token.is_cancelled() {
-                std::fs::write(&log, b"and on").unwrap();
-                tokio::time::sleep(QUIET / 10).await;
-            }
-        });
-        let mut changes = b.catalog.changes();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        b.write("a.wasm", "a one.example.com");
-        tokio::time::timeout(Duration::from_secs(60), changes.changed())
-            .await
-            .unwrap()
-            .unwrap();
-        stop.cancel();
-        chatter.await.unwrap();
-        following.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_copy_with_the_old_times_and_length_is_a_change() {
-        let b = Bench::new();
-        b.write("a.wasm", "a one.example.com");
-        b.scan().await;
-        let file = b.dir.path().join("a.wasm");
-        let then = std::fs::metadata(&file).unwrap().modified().unwrap();
-        let other = b.dir.path().join("other");
-        std::fs::write(&other, "a two.example.com").unwrap();
-        std::fs::File::options()
-            .write(true)
-            .open(&other)
-            .unwrap()
-            .set_modified(then)
-            .unwrap();
-        std::fs::rename(&other, &file).unwrap();
-        assert_eq!(b.scan().await, ["a two.example.com"]);
-    }
-
-    #[tokio::test]
-    async fn changes_are_noticed() {
-        let b = Bench::new();
-        let stop = CancellationToken::new();
-        let (folder, token) = (b.folder.clone(), stop.clone());
-        let following = tokio::spawn(async move { folder.follow(token).await });
-        let mut changes = b.catalog.changes();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        b.write("a.wasm", "a one.example.com");
-        tokio::time::timeout(Duration::from_secs(60), changes.changed())
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(b.catalog.snapshot().plugins().len(), 1);
-        stop.cancel();
-        following.await.unwrap();
-    }
-}
+mod tests;

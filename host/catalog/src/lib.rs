@@ -6,17 +6,21 @@
 
 mod catalog;
 mod documents;
+mod file;
 mod folder;
 mod guest;
+mod probation;
 mod snapshot;
 mod standing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod trial;
 mod verbs;
 
 pub use catalog::{Catalog, Refused};
 pub use documents::{Document, Documents, Form, Kind};
-pub use folder::{Failure, Folder, Loads};
+pub use file::Failure;
+pub use folder::{Folder, Loads};
 pub use guest::Guest;
 pub use snapshot::{Installed, Served, Snapshot};
 pub use standing::{Standing, Unknown};

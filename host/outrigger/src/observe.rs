@@ -40,9 +40,17 @@ pub(crate) struct KubeletSeries {
     last: Family<OfNode, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
-/// Loads of plugin files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlugin {
+    plugin: String,
+}
+
+/// Loads of plugin files, and versions that were sent back.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LoadSeries(Family<Load, Counter>);
+pub(crate) struct LoadSeries {
+    loads: Family<Load, Counter>,
+    rollbacks: Family<OfPlugin, Counter>,
+}
 
 /// Rows in tables, counted when somebody looks.
 #[derive(Clone, Default)]
@@ -110,16 +118,28 @@ impl LoadSeries {
         registry.register(
             "outrigger_plugin_loads",
             "Loads of plugin files by result: success, failure",
-            this.0.clone(),
+            this.loads.clone(),
+        );
+        registry.register(
+            "outrigger_plugin_rollbacks",
+            "New versions of a plugin that failed their first calls, so that the version before is back",
+            this.rollbacks.clone(),
         );
         this
     }
 
     /// What the plugin folder calls.
     pub(crate) fn heard(&self, path: &Path, outcome: Result<(), &Failure>) {
+        if let Err(failure) = outcome.as_ref()
+            && failure.rolled_back
+        {
+            let plugin = failure.plugin.clone();
+            self.rollbacks.get_or_create(&OfPlugin { plugin }).inc();
+            return;
+        }
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let result = if outcome.is_ok() { "success" } else { "failure" };
-        self.0.get_or_create(&Load { file, result }).inc();
+        self.loads.get_or_create(&Load { file, result }).inc();
     }
 }
 
