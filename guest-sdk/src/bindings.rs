@@ -51,3 +51,53 @@ pub mod migrating {
         default_bindings_module: "outrigger_sdk::bindings::migrating",
     });
 }
+
+/// The role `responder`, and the request that it shares with the role `strategy`.
+pub mod responding {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "responding",
+        with: { "outrigger:plugin/types@0.1.0": crate::bindings::types },
+        generate_all,
+        pub_export_macro: true,
+        default_bindings_module: "outrigger_sdk::bindings::responding",
+    });
+}
+
+pub use responding::outrigger::plugin::requests;
+
+/// The role `strategy`.
+pub mod deciding {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "deciding",
+        with: {
+            "outrigger:plugin/types@0.1.0": crate::bindings::types,
+            "outrigger:plugin/requests@0.1.0": crate::bindings::requests,
+        },
+        pub_export_macro: true,
+        default_bindings_module: "outrigger_sdk::bindings::deciding",
+    });
+}
+
+/// The role `controller`.
+pub mod controlling {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "controlling",
+        with: { "outrigger:plugin/types@0.1.0": crate::bindings::types },
+        pub_export_macro: true,
+        default_bindings_module: "outrigger_sdk::bindings::controlling",
+    });
+}
+
+/// A plugin's test of itself.
+pub mod testing {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "testing",
+        with: { "outrigger:plugin/types@0.1.0": crate::bindings::types },
+        pub_export_macro: true,
+        default_bindings_module: "outrigger_sdk::bindings::testing",
+    });
+}

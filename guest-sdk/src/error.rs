@@ -63,3 +63,32 @@ impl From<serde_json::Error> for Error {
         Self::Failed(format!("unexpected JSON: {e}"))
     }
 }
+
+/// For `io::Read` and `io::Write`: the kind says the case as far as there is one.
+impl From<Error> for std::io::Error {
+    fn from(e: Error) -> Self {
+        use std::io::ErrorKind;
+        let kind = match &e {
+            Error::Denied(_) => ErrorKind::PermissionDenied,
+            Error::Invalid(_) => ErrorKind::InvalidInput,
+            Error::NotFound(_) => ErrorKind::NotFound,
+            Error::Conflict(_) => ErrorKind::AlreadyExists,
+            Error::Timeout(_) => ErrorKind::TimedOut,
+            Error::TooLarge(_) => ErrorKind::FileTooLarge,
+            Error::Exhausted(_) => ErrorKind::QuotaExceeded,
+            Error::Unavailable(_) => ErrorKind::BrokenPipe,
+            Error::Failed(_) => ErrorKind::Other,
+        };
+        Self::new(kind, e)
+    }
+}
+
+/// What came through `io::Read` and `io::Write` is what it was.
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        match e.downcast::<Self>() {
+            Ok(own) => own,
+            Err(other) => Self::Failed(other.to_string()),
+        }
+    }
+}

@@ -47,13 +47,23 @@
 //! between calls (each call enters a fresh instance; keep [`State`]), files, sockets, the environment.
 
 mod capabilities;
+mod cluster;
 mod collector;
+mod controller;
 mod error;
+pub mod http;
+mod object;
 mod plugin;
+#[doc(hidden)]
+pub mod probe;
 pub mod quantity;
+mod request;
+pub mod responder;
 mod row;
 mod schema;
 mod state;
+mod strategy;
+pub mod time;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fake;
@@ -69,25 +79,45 @@ pub use outrigger_manifest as manifest;
 pub use outrigger_manifest::Each;
 pub use {schemars, serde, serde_json};
 
-pub use capabilities::{Clock, Config, Detail, Host, Kubelet, Level, Log};
+pub use capabilities::{
+    Clock, Config, Detail, EventKind, Events, Host, Http, Kubelet, Kv, Level, Log, Metrics, Random, Reference, Secrets,
+};
+pub use cluster::{Client, Cluster, Page, Target};
 pub use collector::{Collected, Collector, Migrator};
+pub use controller::{Controller, Key, Outcome};
 pub use error::Error;
+pub use object::{Metadata, Object, OwnerReference, Resource};
+pub use outrigger_sdk_macros::Resource;
 pub use plugin::{BUILT_WITH, Plugin};
 #[doc(hidden)]
-pub use plugin::{BUILT_WITH_BYTES as __BUILT_WITH, collect as __collect, migrate as __migrate};
+pub use plugin::{
+    BUILT_WITH_BYTES as __BUILT_WITH, admit as __admit, asks as __asks, collect as __collect, convert as __convert,
+    converts as __converts, migrate as __migrate, responding as __responding, stored as __stored, with_part as __with_part,
+    with_stream as __with_stream,
+};
+pub use request::{FieldError, Objects, Reader, Request, Writer};
+pub use responder::{Connect, Create, Delete, Get, List, Part, Update, UpdatePart};
 pub use row::Row;
 pub use schema::{config_schema, schema_of};
 pub use state::{Bytes, State};
+pub use strategy::{Admission, Admitted, AdmittedBytes, Operation, Strategy};
 
 /// What a plugin usually writes with.
 pub mod prelude {
     #[cfg(not(target_arch = "wasm32"))]
     pub use crate::fake;
     pub use crate::{
-        Bytes, Clock, Collected, Collector, Config, Detail, Each, Error, Host, Kubelet, Level, Log, Migrator, Row, State,
-        manifest, plugin, quantity, schema_of,
+        Admission, Admitted, Bytes, Clock, Cluster, Collected, Collector, Config, Connect, Controller, Create, Delete, Detail,
+        Each, Error, EventKind, Events, FieldError, Get, Host, Http, Key, Kubelet, Kv, Level, List, Log, Metadata, Metrics,
+        Migrator, Object, Objects, Operation, Outcome, Part, Random, Reader, Reference, Request, Row, Secrets, State, Strategy,
+        Target, Update, UpdatePart, Writer, http, manifest, plugin, quantity, schema_of, time,
     };
     // By its methods only: `plugin!` names a struct so.
     pub use crate::Plugin as _;
+    // By its methods and consts only: the name is that of the manifest's builder, and of the derive.
+    pub use crate::object::Resource as _;
     pub use outrigger_manifest::{Column, Manifest, Resource, Scope, Shadow};
+    pub use outrigger_sdk_macros::Resource;
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
 }

@@ -387,6 +387,15 @@ impl Resource {
         self
     }
 
+    /// The release that will not have the version any more which was [`deprecated`](Self::deprecated) last, as MAJOR.MINOR.
+    #[must_use]
+    pub fn removed_release(mut self, release: impl Into<String>) -> Self {
+        if let Some(last) = self.deprecated.last_mut() {
+            last.removed_release = release.into();
+        }
+        self
+    }
+
     /// The rows speak of live objects, which decide existence, labels and selectors at every read.
     #[must_use]
     pub fn shadow(self, of: Shadow) -> Self {
