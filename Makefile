@@ -5,7 +5,7 @@ WASM := wasm32-wasip2
 PLUGINS := metrics
 EXAMPLES := hello-collector
 # For tests alone; never shipped.
-TEST_GUESTS := hostile
+TEST_GUESTS := hostile strategist
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
