@@ -6,7 +6,7 @@
 //!
 //! A file that cannot be loaded, or whose version was sent back, leaves the version that served from it in place; what is wrong is
 //! logged once, counted, and kept in [`Folder::failures`] until the file changes: the same bytes are not tried again. Half-written files
-//! are such failures, and the end of the writing is such a change. Notifications of the file system only wake the scan: what counts is
+//! are such failures, and the end of the writing is such a change (where the file system tells when a writer is done, it is waited for). Notifications of the file system only wake the scan: what counts is
 //! what the scan finds, and it also runs every ten seconds (a mounted ConfigMap swaps symbolic links, and a watch can be lost).
 //!
 //! A version belongs to its file and its plugin's name. A file that now holds a plugin of another name holds another plugin: there
@@ -24,11 +24,13 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use notify::{RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::file::{Failure, File, Version, candidates};
 use crate::probation::{Probation, Terms, Verdict};
 use crate::trial::{Unproven, prove};
+use crate::writing::{PATIENCE, Writing};
 use crate::{Catalog, Guest, Installed};
 
 /// Makes a plugin of bytes: the sandbox, or a test's own.
@@ -75,9 +77,8 @@ enum Loaded {
     },
 }
 
-const QUIET: Duration = Duration::from_millis(100);
-/// The longest wait for quiet.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Between the first sign of a change and the look: a few renames are one change.
+const SETTLE: Duration = Duration::from_millis(5);
 const RESCAN: Duration = Duration::from_secs(10);
 /// Files that are loaded at once: their bytes are in memory meanwhile. Compilations are bounded by the engine.
 const AT_ONCE: usize = 4;
@@ -112,33 +113,37 @@ impl Folder {
     }
 
     async fn watch(&self, stop: &CancellationToken) {
-        let touched = Arc::new(Notify::new());
-        let wake = touched.clone();
+        let writing = Arc::new(Writing::default());
+        let heard = writing.clone();
         // Kept until the end of this function: dropping it ends the watch.
-        let watcher = notify::recommended_watcher(move |_| wake.notify_one())
+        let watcher = notify::recommended_watcher(move |event| heard.hear(event))
             .and_then(|mut w| w.watch(&self.path, RecursiveMode::NonRecursive).map(|()| w));
         if let Err(error) = &watcher {
             tracing::warn!(folder = %self.path.display(), %error, "no notifications of changes here; looking every 10 s");
         }
+        let mut next = Instant::now() + RESCAN;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = touched.notified() => {
-                    // A copy is many events: wait until nothing has moved for a moment.
-                    // But not for ever: somebody may write a log into this folder all day.
-                    let _ = tokio::time::timeout(PATIENCE, async {
-                        while tokio::time::timeout(QUIET, touched.notified()).await.is_ok() {}
-                    })
-                    .await;
+                // What is renamed or copied together is looked at together.
+                () = writing.whole.notified() => tokio::time::sleep(SETTLE).await,
+                () = writing.half.notified() => {
+                    next = next.min(Instant::now() + PATIENCE);
+                    continue;
                 }
-                () = tokio::time::sleep(RESCAN) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
+            next = Instant::now() + RESCAN;
             let scanned = tokio::select! {
                 () = stop.cancelled() => return,
-                scanned = self.scan() => scanned,
+                scanned = self.look(&writing) => scanned,
             };
-            if let Err(error) = scanned {
-                tracing::warn!(folder = %self.path.display(), %error, "the plugin folder cannot be read; what is served stays");
+            match scanned {
+                Ok(true) => {}
+                Ok(false) => next = Instant::now() + PATIENCE,
+                Err(error) => {
+                    tracing::warn!(folder = %self.path.display(), %error, "the plugin folder cannot be read; what is served stays");
+                }
             }
         }
     }
@@ -168,14 +173,23 @@ impl Folder {
     /// # Errors
     /// The folder cannot be read; nothing has changed then.
     pub async fn scan(&self) -> io::Result<()> {
+        self.look(&Writing::default()).await.map(|_| ())
+    }
+
+    /// A scan that leaves alone what is being written; false if there was any.
+    async fn look(&self, writing: &Writing) -> io::Result<bool> {
         let _one_at_a_time = self.scanning.lock().await;
         let found = candidates(&self.path).await?;
         let mut touched = Vec::new();
-        let mut changed = false;
+        let (mut changed, mut whole) = (false, true);
         {
             let mut files = self.files();
             changed |= files.keys().any(|path| !found.contains_key(path));
             for (path, stamp) in &found {
+                if writing.is_half(path) {
+                    whole = false;
+                    continue;
+                }
                 let file = files.entry(path.clone()).or_default();
                 if file.stamp.as_ref() != Some(stamp) {
                     // Taken before the bytes are read: what is written meanwhile is the next change.
@@ -203,7 +217,7 @@ impl Folder {
         if changed {
             self.serve(&mut files);
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Reads, loads and tries one file.

@@ -16,6 +16,7 @@ mod standing;
 pub mod testing;
 mod trial;
 mod verbs;
+mod writing;
 
 pub use catalog::{Catalog, Refused};
 pub use documents::{Document, Documents, Form, Kind};

@@ -574,17 +574,27 @@ fn serves(manifest: &Manifest, request: &Request, verb: Verb) -> bool {
     matches!(&resource.backing, Backing::Virtual { verbs, .. } if verbs.contains(&verb))
 }
 
-/// Whether both versions mean the same by a collector: its declaration, its state's schema, and the tables that it fills.
+/// Whether both versions mean the same by a collector: what it runs for, its state's schema, and the tables that it fills. How all that
+/// is described, and how often it runs, is no matter of the rows.
 fn alike(new: &Manifest, old: &Manifest, collector: &str) -> bool {
     let of = |manifest: &Manifest| -> Option<(Collector, Vec<Resource>)> {
-        let spec = manifest.collectors.iter().find(|c| c.name == collector)?.clone();
-        let filled = manifest
-            .resources
-            .iter()
-            .filter(|r| spec.fills.contains(&r.plural))
-            .cloned()
-            .collect();
-        Some((spec, filled))
+        let spec = manifest.collectors.iter().find(|c| c.name == collector)?;
+        let filled = manifest.resources.iter().filter(|r| spec.fills.contains(&r.plural));
+        let bare = |resource: &Resource| {
+            let mut bare = resource.clone();
+            bare.description.clear();
+            bare.singular.clear();
+            bare.short_names.clear();
+            bare.categories.clear();
+            bare.deprecated.clear();
+            bare
+        };
+        let timeless = Collector {
+            interval_seconds: 0,
+            keep_seconds: 0,
+            ..spec.clone()
+        };
+        Some((timeless, filled.map(bare).collect()))
     };
     let new = of(new);
     new.is_some() && new == of(old)

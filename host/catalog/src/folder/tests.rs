@@ -237,7 +237,7 @@ async fn chatter_in_the_folder_holds_nothing_up() {
     let chatter = tokio::spawn(async move {
         while !token.is_cancelled() {
             std::fs::write(&log, b"and on").unwrap();
-            tokio::time::sleep(QUIET / 10).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
     let mut changes = b.catalog.changes();
@@ -461,4 +461,29 @@ async fn a_new_version_does_not_wait_for_a_slow_neighbour() {
     scanning.await.unwrap().unwrap();
     assert_eq!(b.served(), ["a one.example.com slow", "b two.example.com"]);
     assert_eq!(b.scan().await, ["a three.example.com", "b two.example.com"]);
+}
+
+#[tokio::test]
+async fn what_is_being_written_is_left_alone_until_its_writer_is_done() {
+    use std::io::Write as _;
+    let b = Bench::new();
+    let stop = CancellationToken::new();
+    let (folder, token) = (b.folder.clone(), stop.clone());
+    let following = tokio::spawn(async move { folder.follow(token).await });
+    let mut changes = b.catalog.changes();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut slow = std::fs::File::create(b.dir.path().join("a.wasm")).unwrap();
+    slow.write_all(b"half").unwrap();
+    b.write("b.wasm", "b one.example.com");
+    let wait = Duration::from_secs(60);
+    tokio::time::timeout(wait, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(b.loads(), ["b.wasm ok"], "the neighbour came in meanwhile");
+    slow.set_len(0).unwrap();
+    std::io::Seek::rewind(&mut slow).unwrap();
+    slow.write_all(b"a one.example.com").unwrap();
+    drop(slow);
+    tokio::time::timeout(wait, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(b.loads(), ["a.wasm ok"]);
+    stop.cancel();
+    following.await.unwrap();
 }
