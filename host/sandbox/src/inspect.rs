@@ -75,9 +75,15 @@ pub enum Unfit {
     /// A core module.
     #[error("the file is a core WebAssembly module, not a component; build it with `--target wasm32-wasip2`")]
     CoreModule,
-    /// Broken, or using a proposal that is switched off.
+    /// Broken.
     #[error("the component is not valid for this host: {0}")]
     Malformed(String),
+    /// Using a proposal that is switched off.
+    #[error("the component uses {proposal}, which this host has switched off; build it for wasm32-wasip2 without that")]
+    Proposal {
+        /// Its name.
+        proposal: &'static str,
+    },
     /// Strings in an encoding that we do not take.
     #[error("the component passes strings as UTF-16; build its bindings with UTF-8 strings")]
     StringEncoding,
@@ -107,6 +113,12 @@ pub enum Unfit {
     /// Not a plugin.
     #[error("the component does not export outrigger:plugin/describe@{CONTRACT}, so it is not a plugin; use the SDK's `plugin!`")]
     NoDescribe,
+    /// Built for a later WASI.
+    #[error("the component imports {name}, and this host offers WASI 0.2; build it with `--target wasm32-wasip2`")]
+    Wasi {
+        /// The interface.
+        name: String,
+    },
     /// Wants what we do not have.
     #[error("the component imports {name}, which this host does not offer; remove its use, or upgrade the host")]
     UnknownImport {
@@ -220,6 +232,10 @@ impl Inspection {
             }
         } else if is_linked_wasi(&name) {
             self.wasi.push(name);
+        } else if is_other_wasi(&name) {
+            return Err(Unfit::Wasi {
+                name: visible(&name, 200),
+            });
         } else {
             return Err(Unfit::unknown(&name));
         }
@@ -281,12 +297,35 @@ fn look(bytes: &[u8], limit: usize) -> Result<(), Unfit> {
 
 /// Every rule of the format, with the proposals of our engine and no others.
 fn validate(bytes: &[u8]) -> Result<(), Unfit> {
-    let malformed = |e: wasmparser::BinaryReaderError| Unfit::malformed(&e);
-    Validator::new_with_features(features())
-        .validate_all(bytes)
-        .map(|_| ())
-        .map_err(malformed)
+    let with = |more| {
+        Validator::new_with_features(features() | more)
+            .validate_all(bytes)
+            .map(|_| ())
+    };
+    let Err(error) = with(WasmFeatures::empty()) else {
+        return Ok(());
+    };
+    // What would be valid with one proposal more is not broken.
+    let lacks = PROPOSALS.iter().find(|(_, proposal)| with(*proposal).is_ok());
+    Err(lacks.map_or_else(|| Unfit::malformed(&error), |(proposal, _)| Unfit::Proposal { proposal }))
 }
+
+/// Proposals that toolchains can be told to use, each with what it stands on.
+const PROPOSALS: [(&str, WasmFeatures); 8] = [
+    ("threads", WasmFeatures::THREADS),
+    ("64-bit memories", WasmFeatures::MEMORY64),
+    ("references to host values", WasmFeatures::GC_TYPES),
+    (
+        "garbage collection",
+        WasmFeatures::GC_TYPES
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::GC),
+    ),
+    ("exceptions", WasmFeatures::GC_TYPES.union(WasmFeatures::EXCEPTIONS)),
+    ("relaxed SIMD", WasmFeatures::RELAXED_SIMD),
+    ("wide arithmetic", WasmFeatures::WIDE_ARITHMETIC),
+    ("asynchronous functions of WASI 0.3", WasmFeatures::CM_ASYNC),
+];
 
 /// The proposals that the engine has on; `engine::config` switches off the rest.
 pub(crate) fn features() -> WasmFeatures {
@@ -312,6 +351,12 @@ fn is_linked_wasi(name: &str) -> bool {
         "wasi:sockets/",
     ];
     packages.iter().any(|p| name.starts_with(p)) && name.split_once('@').is_some_and(|(_, v)| v.starts_with("0.2."))
+}
+
+/// The same of a version that is not linked.
+fn is_other_wasi(name: &str) -> bool {
+    let package = name.split_once('@').filter(|(_, version)| !version.starts_with("0.2."));
+    package.is_some_and(|(interface, _)| is_linked_wasi(&format!("{interface}@0.2.0")))
 }
 
 // === impl Names ===

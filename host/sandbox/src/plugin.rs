@@ -57,6 +57,11 @@ pub enum LoadError {
     /// What `describe` returned is not a manifest.
     #[error("the plugin's manifest is not valid: {0}")]
     Manifest(#[from] outrigger_manifest::Unfit),
+    /// `describe` is no constant, so what it says cannot be relied on.
+    #[error(
+        "the plugin describes itself differently each time; its manifest must not depend on time, chance, or the order of a hash map"
+    )]
+    Fickle,
     /// The manifest is over its limit.
     #[error("the plugin's manifest has {bytes} bytes, the limit is {limit}")]
     ManifestTooLarge {
@@ -380,16 +385,24 @@ impl Exports {
     }
 }
 
-/// Asks for the manifest.
+/// Asks for the manifest, twice: discovery would change with every restart of a host whose plugin answers by chance.
 async fn describe(runner: &Runner, indices: &describe::GuestIndices) -> Result<Manifest, LoadError> {
+    let json = described(runner, indices).await?;
+    let (bytes, limit) = (json.len(), runner.limits.manifest_bytes);
+    if bytes > limit {
+        return Err(LoadError::ManifestTooLarge { bytes, limit });
+    }
+    if described(runner, indices).await? != json {
+        return Err(LoadError::Fickle);
+    }
+    Ok(Manifest::read(&json)?)
+}
+
+async fn described(runner: &Runner, indices: &describe::GuestIndices) -> Result<Vec<u8>, LoadError> {
     let ticket = Ticket::new("describe".to_owned(), None, runner.limits.describe_deadline);
     let called = runner.call(&ticket, |entered| {
         enter!(entered, indices, |guest, store| guest.call_describe(store).await)
     });
     let (json, _) = called.await.map_err(LoadError::Describe)?;
-    let (bytes, limit) = (json.len(), runner.limits.manifest_bytes);
-    if bytes > limit {
-        return Err(LoadError::ManifestTooLarge { bytes, limit });
-    }
-    Ok(Manifest::read(&json)?)
+    Ok(json)
 }

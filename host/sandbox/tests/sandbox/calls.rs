@@ -330,3 +330,42 @@ async fn it_also_works_without_the_pool() {
     assert!(matches!(tick(&spins).await, Err(CallError::Deadline { .. })));
     assert_ne!(engine().allocation(), alone.allocation());
 }
+
+/// Keeps what it is given.
+#[derive(Clone, Default)]
+struct Shown(std::sync::Arc<std::sync::Mutex<Vec<bytes::Bytes>>>);
+
+#[async_trait::async_trait]
+impl outrigger_sandbox::Sink for Shown {
+    async fn start(&mut self, _: u16, _: &str) -> Result<(), outrigger_sandbox::HostError> {
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), outrigger_sandbox::HostError> {
+        self.0.lock().unwrap().push(bytes);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_responder_answers_whatever_it_is_asked() {
+    use crate::responder::{OBJECT, responder};
+    use outrigger_sandbox::{Ask, Request};
+    let plugin = outrigger_sandbox::Plugin::load(crate::engine(), None, responder().into(), crate::options())
+        .await
+        .unwrap();
+    let shown = Shown::default();
+    for (ask, object) in [
+        (Ask::Get, OBJECT),
+        (Ask::Create("{}".into()), OBJECT),
+        (Ask::List(Box::new(shown.clone())), ""),
+    ] {
+        let what = format!("{ask:?}");
+        let answer = plugin
+            .respond(std::sync::Arc::new(Request::default()), ask, crate::SOON)
+            .await
+            .unwrap();
+        assert_eq!(answer.object, object, "{what}");
+    }
+    assert_eq!(*shown.0.lock().unwrap(), [OBJECT]);
+}

@@ -3,12 +3,18 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use outrigger_sandbox::{ArtifactCache, CacheError, Capability, Inspection, LoadError, Origin, Plugin, Role, Unfit};
+use async_trait::async_trait;
+use bytes::Bytes;
+use outrigger_sandbox::{
+    ArtifactCache, CacheError, Capabilities, Capability, HostError, Inspection, Kubelet, LoadError, LoadOptions, Origin, Plugin,
+    Role, Unfit,
+};
 
 use crate::guests::{Guest, MANIFEST, component, escaped};
-use crate::{engine, load, options, summarizing, tick, try_load};
+use crate::{SOON, engine, load, options, summarizing, tick, try_load};
 
 /// A custom section of the core module, as the SDK leaves it.
 fn stamped(json: &str) -> Guest {
@@ -58,11 +64,22 @@ fn what_does_not_fit_gets_one_sentence() {
         unknown("wasi:http/types@0.2.0"),
         unknown("outrigger:plugin/log@0.2.0"),
     );
-    let gc = wat::parse_str(
-        r#"(component (core module (func (param (ref null extern)))) (instance $i) (export "outrigger:plugin/describe@0.1.0" (instance $i)))"#,
-    )
-    .unwrap();
-    let wide = wat::parse_str(
+    let preview3 = unknown("wasi:cli/stdout@0.3.0");
+    let with = |module: &str| {
+        let text = format!(
+            r#"(component (core module {module}) (instance $i) (export "outrigger:plugin/describe@0.1.0" (instance $i)))"#
+        );
+        wat::parse_str(text).unwrap()
+    };
+    let references = with("(func (param (ref null extern)))");
+    let threads = with("(memory 1 1 shared)");
+    let wide = with("(memory i64 1)");
+    let gc = with("(type (struct (field i32)))");
+    let exceptions = with("(tag)");
+    let relaxed = with("(func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))");
+    let broken = with("(func (result i32) (i64.const 1))");
+    let odd = stamped(r#"{"contract":"one","sdk":"rust 0.1.0"}"#).bytes();
+    let utf16 = wat::parse_str(
         r#"(component
              (core module $m (memory (export "memory") 1) (func (export "f") (result i32) (i32.const 0)))
              (core instance $c (instantiate $m))
@@ -79,7 +96,13 @@ fn what_does_not_fit_gets_one_sentence() {
         ("core module", &core, "is a core WebAssembly module, not a component"),
         ("cut", cut, "not valid for this host"),
         ("magic only", b"\0asm", "not valid for this host"),
-        ("a proposal that is off", &gc, "not valid for this host"),
+        ("a body that is no code", &broken, "not valid for this host"),
+        ("threads", &threads, "uses threads, which this host has switched off"),
+        ("memory64", &wide, "uses 64-bit memories"),
+        ("host references", &references, "uses references to host values"),
+        ("GC", &gc, "uses garbage collection"),
+        ("exceptions", &exceptions, "uses exceptions"),
+        ("relaxed SIMD", &relaxed, "uses relaxed SIMD"),
         ("no describe", &nothing, "does not export outrigger:plugin/describe@0.1.0"),
         (
             "newer SDK",
@@ -97,7 +120,7 @@ fn what_does_not_fit_gets_one_sentence() {
             "built for contract 0.2.0, this host speaks 0.1.0; upgrade the host",
         ),
         ("newer import", &later, "built for contract 0.2.0"),
-        ("UTF-16", &wide, "passes strings as UTF-16"),
+        ("UTF-16", &utf16, "passes strings as UTF-16"),
         ("an escape for the terminal", &escape, "(SDK \\u{1b}[2J)"),
         ("unreadable section", &garbled, "custom section"),
         (
@@ -105,7 +128,17 @@ fn what_does_not_fit_gets_one_sentence() {
             &teleport,
             "imports outrigger:plugin/teleport@0.1.0, which this host does not offer",
         ),
-        ("unlinked WASI", &sockets, "imports wasi:http/types@0.2.0"),
+        (
+            "unlinked WASI",
+            &sockets,
+            "imports wasi:http/types@0.2.0, which this host does not offer",
+        ),
+        (
+            "a later WASI",
+            &preview3,
+            "imports wasi:cli/stdout@0.3.0, and this host offers WASI 0.2; build it with `--target wasm32-wasip2`",
+        ),
+        ("a section whose contract is no version", &odd, "\"one\" is not a version"),
     ] {
         let unfit = Inspection::read(bytes).unwrap_err().to_string();
         assert!(unfit.contains(sentence) && !unfit.contains('\n'), "{name}: {unfit}");
@@ -157,11 +190,84 @@ async fn what_describes_itself_wrongly_is_not_loaded() {
             },
             "cannot describe itself",
         ),
+        (
+            "describes itself by the clock",
+            by_the_clock(),
+            "describes itself differently each time",
+        ),
     ] {
         let error = try_load(&guest, options()).await.unwrap_err().to_string();
         assert!(error.contains(sentence) && !error.contains('\n'), "{name}: {error}");
     }
     load(&Guest::default().exporting(&[]).manifest(idle), options()).await;
+}
+
+/// Its manifest ends in blanks that spell the time.
+fn by_the_clock() -> Guest {
+    let guest =
+        Guest::default().importing(r#"(import "outrigger:plugin/clock@0.1.0" "monotonic" (func $monotonic (result i64)))"#);
+    let (end, length) = (1024 + MANIFEST.len(), MANIFEST.len() + 48);
+    Guest {
+        describe: Some(format!(
+            "(local $time i64) (local $bit i32)
+             (local.set $time (call $monotonic))
+             (loop $next
+               (i32.store8 (i32.add (i32.const {end}) (local.get $bit))
+                 (select (i32.const 32) (i32.const 9)
+                   (i64.eqz (i64.and (i64.shr_u (local.get $time) (i64.extend_i32_u (local.get $bit))) (i64.const 1)))))
+               (local.set $bit (i32.add (local.get $bit) (i32.const 1)))
+               (br_if $next (i32.lt_u (local.get $bit) (i32.const 48))))
+             (i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (i32.const {length})) (i32.const 16)"
+        )),
+        ..guest
+    }
+}
+
+/// What the first SDK made. Hosts change, these bytes never do: see the README beside them.
+#[tokio::test]
+async fn a_plugin_of_the_first_sdk_still_runs() {
+    let bytes = include_bytes!("../fixtures/hello-0.1.0.wasm");
+    let found = Inspection::read(bytes).unwrap();
+    assert_eq!(
+        found.digest, FIRST,
+        "it was built anew, which proves nothing any more; take it back from history"
+    );
+    assert_eq!(found.roles, BTreeSet::from([Role::Collector]));
+    let summary =
+        r#"{"node": {"memory": {"availableBytes": 1073741824}, "cpu": {"usageNanoCores": 250000000}}, "pods": [{}, {}]}"#;
+    let options = LoadOptions {
+        capabilities: Capabilities {
+            kubelet: Some(Arc::new(Says(summary))),
+            ..Capabilities::default()
+        },
+        ..options()
+    };
+    let plugin = Plugin::load(engine(), None, bytes.as_slice().into(), options).await.unwrap();
+    assert_eq!((&*plugin.manifest().name, &*plugin.manifest().version), ("hello", "0.1.0"));
+    plugin.self_test(SOON).await.unwrap();
+    let found = plugin.collect("headrooms", "node-1", &[], SOON).await.unwrap();
+    assert_eq!(found.complaints.count, 0);
+    let [row] = &found.rows[..] else {
+        panic!("one row: {found:?}")
+    };
+    assert_eq!((&*row.resource, &*row.name), ("headrooms", "node-1"));
+    assert_eq!(
+        String::from_utf8_lossy(&row.fields),
+        r#"{"memoryAvailable":"1Gi","cpuUsed":"250m","pods":2}"#
+    );
+    assert_eq!(String::from_utf8_lossy(&row.cells), r#"["1Gi","250m",2]"#);
+}
+
+const FIRST: &str = "8d0068988c23fc4c50eb7db0866c8490913fe58f1651be0f93a0901b4847f252";
+
+/// A kubelet that always says the same.
+struct Says(&'static str);
+
+#[async_trait]
+impl Kubelet for Says {
+    async fn summary(&self, _: &str, _: bool, _: Instant) -> Result<Bytes, HostError> {
+        Ok(Bytes::from_static(self.0.as_bytes()))
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod capabilities;
 mod guests;
 mod limits;
 mod loading;
+mod responder;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
