@@ -5,7 +5,7 @@ WASM := wasm32-wasip2
 PLUGINS := metrics
 EXAMPLES := hello-collector
 # For tests alone; never shipped.
-TEST_GUESTS := hostile strategist
+TEST_GUESTS := hostile strategist versions
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
@@ -40,7 +40,7 @@ e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and t
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets \
 		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test differential --test doctor \
-		--test documents --test faults --test informers --test metrics
+		--test documents --test faults --test informers --test metrics --test swaps
 
 e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"

@@ -62,19 +62,31 @@ pub fn example(name: &str) -> PathBuf {
 /// # Errors
 /// It is not built, or the part is too long.
 pub fn hostile(part: &str) -> Result<PathBuf> {
-    const MARK: &[u8] = b"outrigger-hostile-part:";
+    playing("hostile", b"outrigger-hostile-part:", part)
+}
+
+/// A version of the plugin of which tests make many (`e2e/guests/versions`), such as `two-well`: a copy of the component with another
+/// text in its data.
+///
+/// # Errors
+/// It is not built, or the text is too long.
+pub fn version(part: &str) -> Result<PathBuf> {
+    playing("versions", b"outrigger-version-part:", part)
+}
+
+fn playing(guest: &str, mark: &[u8], part: &str) -> Result<PathBuf> {
     const ROOM: usize = 32;
-    let original = built("OUTRIGGER_TEST_GUESTS", "target/test-guests").join("hostile.wasm");
+    let original = built("OUTRIGGER_TEST_GUESTS", "target/test-guests").join(format!("{guest}.wasm"));
     let mut bytes = std::fs::read(&original).with_context(|| format!("{} is missing: make guests", original.display()))?;
     let at = bytes
-        .windows(MARK.len())
-        .position(|window| window == MARK)
+        .windows(mark.len())
+        .position(|window| window == mark)
         .context("the component has no part")?
-        + MARK.len();
+        + mark.len();
     ensure!(part.len() < ROOM, "{part} is too long");
     let room = bytes.get_mut(at..at + ROOM).context("the component breaks off")?;
     room.copy_from_slice(format!("{part:.<ROOM$}").as_bytes());
-    let file = scratch::folder("hostile")?.join(format!("{part}.wasm"));
+    let file = scratch::folder(guest)?.join(format!("{part}.wasm"));
     std::fs::write(&file, bytes)?;
     Ok(file)
 }
