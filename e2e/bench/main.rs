@@ -16,6 +16,7 @@
 
 mod canned;
 mod client;
+mod swaps;
 mod world;
 
 use std::io::{BufRead, BufReader};
@@ -89,6 +90,7 @@ fn run(runtime: &tokio::runtime::Runtime) -> Result<()> {
     let proxy = control_plane.front_proxy().user("front-proxy-client", None)?;
     starts(&control_plane, &kubeconfig)?;
     watches(&control_plane, &kubeconfig, &proxy)?;
+    runtime.block_on(swaps::swaps(&control_plane, &kubeconfig, &proxy))?;
 
     let kubelets = runtime.block_on(world::populate(&control_plane))?;
     let outrigger = Outrigger::start(&control_plane, &kubeconfig, &world::options("outrigger", [127, 96, 0, 10]))?;

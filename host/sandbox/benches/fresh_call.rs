@@ -4,7 +4,7 @@
 //! cargo bench -p outrigger-sandbox                                   # a trivial component
 //! cargo bench -p outrigger-sandbox -- PLUGIN.wasm [SUMMARY.json]     # and one tick over 110 pods
 //! ```
-//! Prints percentiles of single calls, and calls per second on one and two threads. Without a summary of your own the kubelet
+//! Prints percentiles of single calls, and calls per second on one thread and on all cores. Without a summary of your own the kubelet
 //! answers a made one of 110 pods.
 
 #[path = "../tests/sandbox/guests.rs"]
@@ -16,6 +16,8 @@
     reason = "shared with the tests, which use all of it"
 )]
 mod guests;
+#[path = "../tests/sandbox/responder.rs"]
+mod responder;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use guests::Guest;
-use outrigger_sandbox::{Capabilities, Engine, EngineOptions, Grants, HostError, Kubelet, LoadOptions, Plugin};
+use outrigger_sandbox::{Ask, Capabilities, Engine, EngineOptions, Grants, HostError, Kubelet, LoadOptions, Plugin, Request};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -47,7 +49,7 @@ fn main() -> Outcome<()> {
     // Cargo passes `--bench`.
     let files: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(cores())
         .enable_all()
         .build()?;
     runtime.block_on(async {
@@ -59,6 +61,8 @@ fn main() -> Outcome<()> {
             println!("{:?}", engine.allocation());
             let plugin = Plugin::load(&engine, None, Guest::default().bytes().into(), LoadOptions::default()).await?;
             measure("  fresh call, trivial", &plugin, "all", 20_000).await?;
+            let plugin = Plugin::load(&engine, None, responder::responder().into(), LoadOptions::default()).await?;
+            respond("  trivial responder", &plugin, 20_000).await?;
         }
         if let Some(wasm) = files.first() {
             let engine = Engine::new(&EngineOptions::default())?;
@@ -102,7 +106,59 @@ fn main() -> Outcome<()> {
     })
 }
 
-/// Single calls one after another, then as many as go on one and on two threads.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// GETs of one object in the sandbox alone: no HTTP, no TLS, no permission. One after another, then as many as all cores do.
+async fn respond(what: &str, plugin: &Plugin, calls: usize) -> Outcome<()> {
+    let soon = Duration::from_secs(5);
+    let request = Arc::new(Request {
+        verb: "get".into(),
+        resource: "buoys".into(),
+        name: "north".into(),
+        ..Request::default()
+    });
+    let mut took = Vec::with_capacity(calls);
+    for turn in 0..calls + calls / 10 {
+        let started = Instant::now();
+        plugin.respond(request.clone(), Ask::Get, soon).await?;
+        if turn >= calls / 10 {
+            took.push(started.elapsed());
+        }
+    }
+    print_percentiles(what, &mut took);
+    for tasks in [1, cores()] {
+        let started = Instant::now();
+        let all: Vec<_> = (0..tasks)
+            .map(|_| {
+                let (plugin, request) = (plugin.clone(), request.clone());
+                tokio::spawn(async move {
+                    for _ in 0..calls {
+                        plugin.respond(request.clone(), Ask::Get, soon).await?;
+                    }
+                    Outcome::Ok(())
+                })
+            })
+            .collect();
+        for task in all {
+            task.await??;
+        }
+        print_rate(what, tasks, (tasks * calls) as f64 / started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+fn print_percentiles(what: &str, took: &mut [Duration]) {
+    print_percentiles(what, &mut took);
+}
+
+fn print_rate(what: &str, threads: usize, rate: f64) {
+    let plural = if threads == 1 { " " } else { "s" };
+    println!("{what}, {threads} thread{plural:<10} {rate:>9.0} /s");
+}
+
+/// Single calls one after another, then as many as go on one thread and on all cores.
 async fn measure(what: &str, plugin: &Plugin, collector: &str, calls: usize) -> Outcome<()> {
     let soon = Duration::from_secs(5);
     let mut state = Vec::new();
@@ -116,16 +172,8 @@ async fn measure(what: &str, plugin: &Plugin, collector: &str, calls: usize) -> 
         }
         state = collected.state;
     }
-    took.sort_unstable();
-    let at = |share: f64| {
-        took.get((took.len() as f64 * share) as usize)
-            .copied()
-            .unwrap_or_default()
-            .as_secs_f64()
-            * 1e6
-    };
-    println!("{what:<29} {:>9.1} µs p50 {:>9.1} µs p99", at(0.5), at(0.99));
-    for threads in [1, 2] {
+    print_percentiles(what, &mut took);
+    for threads in [1, cores()] {
         let started = Instant::now();
         let tasks: Vec<_> = (0..threads)
             .map(|_| {
@@ -141,11 +189,7 @@ async fn measure(what: &str, plugin: &Plugin, collector: &str, calls: usize) -> 
         for task in tasks {
             task.await??;
         }
-        let rate = (threads * calls) as f64 / started.elapsed().as_secs_f64();
-        println!(
-            "{what}, {threads} thread{:<10} {rate:>9.0} /s",
-            if threads == 1 { " " } else { "s" }
-        );
+        print_rate(what, threads, (threads * calls) as f64 / started.elapsed().as_secs_f64());
     }
     Ok(())
 }
