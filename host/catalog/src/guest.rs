@@ -19,9 +19,14 @@ pub trait Guest: Send + Sync {
     /// Names its bytes: lower-case hexadecimal SHA-256.
     fn digest(&self) -> &str;
 
+    /// The plugin in the sandbox, for those who look on: its limits, counts, failures. `None` for what is not run there.
+    fn sandboxed(&self) -> Option<&Plugin> {
+        None
+    }
+
     /// What it did so far; `None` for what is not run in the sandbox.
     fn counts(&self) -> Option<Counts> {
-        None
+        self.sandboxed().map(Plugin::counts)
     }
 
     /// One tick of one collector for one target.
@@ -88,8 +93,8 @@ impl Guest for Plugin {
         &self.inspection().digest
     }
 
-    fn counts(&self) -> Option<Counts> {
-        Some(Plugin::counts(self))
+    fn sandboxed(&self) -> Option<&Plugin> {
+        Some(self)
     }
 
     async fn collect(&self, collector: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {

@@ -26,7 +26,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use outrigger_api::manifest::{Backing, Collector, Manifest, Resource, Verb};
-use outrigger_sandbox::{Admitted, Answered, Ask, BadResult, CallError, Collected, Counts, HostError, Outcome, Request, Sink};
+use outrigger_sandbox::{
+    Admitted, Answered, Ask, BadResult, CallError, Collected, Counts, HostError, Outcome, Plugin, Request, Sink,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -220,7 +222,8 @@ impl Probation {
             // The engine may have failed here, not the plugin.
             Err(CallError::Start { .. }) => self.well(None),
             Err(error) if is_failure(error, given) && !self.is_no_better(old) => self.badly(error),
-            Err(CallError::Busy { .. }) => {}
+            // Nothing ran.
+            Err(CallError::Busy { .. } | CallError::SetAside { .. }) => {}
             _ => self.well(None),
         }
     }
@@ -228,7 +231,7 @@ impl Probation {
     /// Whether the old version failed as often, call for call, as the new one may.
     fn is_no_better(&self, old: &dyn Guest) -> bool {
         let Some(counts) = old.counts() else { return false };
-        let reasons = ["trap", "deadline", "memory", "table", "result"];
+        let reasons = ["trap", "deadline", "cpu", "memory", "table", "result"];
         let failed: u64 = counts
             .failed
             .iter()
@@ -243,7 +246,7 @@ impl Probation {
     fn compare<T>(&self, error: CallError, second: Result<T, CallError>, given: Duration) -> Result<T, CallError> {
         match second {
             Err(theirs) if !matches!(theirs, CallError::Refused { .. }) => {
-                if !matches!(error, CallError::Busy { .. }) {
+                if !matches!(error, CallError::Busy { .. } | CallError::SetAside { .. }) {
                     self.well(None);
                 }
                 Err(error)
@@ -347,6 +350,10 @@ impl Guest for Probation {
 
     fn digest(&self) -> &str {
         self.guest().digest()
+    }
+
+    fn sandboxed(&self) -> Option<&Plugin> {
+        self.guest().sandboxed()
     }
 
     fn counts(&self) -> Option<Counts> {
@@ -509,14 +516,7 @@ fn share(deadline: Duration) -> Duration {
 fn is_failure(error: &CallError, given: Duration) -> bool {
     match error {
         CallError::Deadline { .. } => given >= FAIR,
-        CallError::Trap { .. }
-        | CallError::Memory { .. }
-        | CallError::Table { .. }
-        | CallError::BadResult { .. }
-        | CallError::Start { .. } => true,
-        CallError::Busy { .. } | CallError::Refused { .. } | CallError::NoSuchCollector { .. } | CallError::NoSuchRole { .. } => {
-            false
-        }
+        error => error.is_failure(),
     }
 }
 

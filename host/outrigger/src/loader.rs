@@ -78,7 +78,7 @@ impl Loads for Loader {
     async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String> {
         // One deadline for a tick, background's: a shorter one here would cut --kubelet-request-timeout without a word.
         let limits = Limits {
-            call_deadline: outrigger_background::Options::default().deadline,
+            tick_deadline: outrigger_background::Options::default().deadline,
             ..Limits::default()
         };
         let plugin = Plugin::load_as(&self.engine, self.cache.as_ref(), bytes, limits, |manifest| {

@@ -97,14 +97,10 @@ impl ArtifactCache {
         }
     }
 
-    /// Keeps a compiled component. A failure costs the next start a compilation and nothing else, so it is only logged.
-    pub(crate) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
+    /// Keeps a component's code. A failure costs the next start a compilation and nothing else, so it is only logged.
+    pub(crate) fn store(&self, engine: &Engine, digest: &str, code: &[u8]) {
         let path = self.path(engine, digest);
-        let written = component
-            .serialize()
-            .map_err(|e| io::Error::other(format!("{e:#}")))
-            .and_then(|code| self.write(&path, &code));
-        if let Err(e) = written {
+        if let Err(e) = self.write(&path, code) {
             tracing::warn!(path = %path.display(), "compiled code could not be kept: {e}");
         }
     }
@@ -183,12 +179,14 @@ fn checked(file: &[u8]) -> Option<&[u8]> {
 
 #[expect(
     unsafe_code,
-    reason = "the engine cannot check machine code; these bytes were written by `store` and have not changed since"
+    reason = "the engine cannot check machine code; these bytes were written by `store` and have not changed since, or come from our \
+              own compiler's pipe"
 )]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` was made by `Component::serialize` in a process of this user: it comes from a file of a folder that only this
-    // user can write (checked in `open` and `read`), through one open file (no swap between check and use), and its digest
-    // matches. The engine itself refuses code of another version, configuration or CPU.
+pub(crate) fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` was made by the engine's own serialization in a process of this user. Either it comes from a file of a folder that
+    // only this user can write (checked in `open` and `read`), through one open file (no swap between check and use), and its digest
+    // matches; or from the pipe of a child that this process has started from its own executable (`compiler`), with its digest. The
+    // engine itself refuses code of another version, configuration or CPU.
     unsafe { Component::deserialize(engine.wasmtime(), code) }
 }
 

@@ -1,7 +1,7 @@
 //! What belongs to one call: the data of its store.
 //!
 //! Made fresh, dropped with the store, so nothing of one call is left for the next. It holds the meters (memory, tables), the
-//! deadline, the granted handles, the log and the WASI context, which has no authority at all.
+//! deadline, what it spent at the CPU, the granted handles, the log and the WASI context, which has no authority at all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::failure::Panic;
 use crate::limits::Limits;
 use crate::log::{CallLog, Level, PluginLog, Source};
 use crate::requests::Remarks;
+use crate::slices::{self, Tick};
 use crate::stdio::Lines;
 
 /// The handles that a plugin was granted, and nothing else: what is not here cannot be called.
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     /// The one node that this call may ask for; any if absent.
     pub(crate) node: Option<Arc<str>>,
     pub(crate) deadline: Instant,
+    /// What it has spent at the CPU.
+    pub(crate) spent: slices::Shared,
     /// Bytes that host functions may still answer.
     pub(crate) answers_left: usize,
     pub(crate) log: Arc<Mutex<CallLog>>,
@@ -71,6 +74,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) call: Arc<str>,
     pub(crate) node: Option<Arc<str>>,
     pub(crate) deadline: Instant,
+    pub(crate) spent: slices::Shared,
 }
 
 // === impl Opening ===
@@ -104,6 +108,7 @@ impl Opening<'_> {
             plugin: self.plugin.clone(),
             node: self.node,
             deadline: self.deadline,
+            spent: self.spent,
             answers_left: limits.answer_bytes,
             log,
             panic: None,
@@ -114,14 +119,19 @@ impl Opening<'_> {
         store.limiter(|call| &mut call.meter);
         store.set_hostcall_fuel(limits.hostcall_bytes);
         store.set_max_component_handles(limits.handles);
-        // At every tick of the epoch the guest makes way for other tasks; past its deadline it does not come back.
+        // At a tick of the epoch the guest makes way for other tasks, and goes on with its next turn; past its deadline, or without
+        // any CPU time left, it does not come back.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
-            if Instant::now() >= store.data().deadline {
-                Ok(UpdateDeadline::Interrupt)
-            } else {
-                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            let call = store.data();
+            if Instant::now() >= call.deadline {
+                return Ok(UpdateDeadline::Interrupt);
             }
+            Ok(match call.spent.tick() {
+                Tick::Stop => UpdateDeadline::Interrupt,
+                Tick::GoOn => UpdateDeadline::Continue(1),
+                Tick::MakeWay => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+            })
         });
         store
     }

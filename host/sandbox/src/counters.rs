@@ -1,6 +1,7 @@
 //! What a plugin did, in numbers: for metrics and status. Counting costs one relaxed atomic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::capabilities::Capability;
 use crate::failure::CallError;
@@ -10,12 +11,17 @@ use crate::failure::CallError;
 pub struct Counts {
     /// Calls that ran and brought a result.
     pub succeeded: u64,
-    /// Calls that brought none, by reason: `trap`, `deadline`, `memory`, `table`, `busy`, `refused`, `result`, `start`.
+    /// Calls that brought none, by reason: `trap`, `deadline`, `cpu`, `memory`, `table`, `busy`, `aside`,
+    /// `refused`, `result`, `start`.
     pub failed: Vec<(&'static str, u64)>,
+    /// CPU time of all its calls.
+    pub cpu: Duration,
     /// Calls that run now.
     pub in_flight: u64,
     /// Calls that wait for a slot now.
     pub waiting: u64,
+    /// Calls, or kinds of calls, that are set aside now.
+    pub aside: u64,
     /// Rows that were left out.
     pub rows_refused: u64,
     /// Lines that were logged.
@@ -41,6 +47,8 @@ pub struct CapabilityCounts {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) succeeded: AtomicU64,
+    /// Nanoseconds.
+    pub(crate) cpu: AtomicU64,
     failed: [AtomicU64; REASONS.len()],
     pub(crate) in_flight: AtomicU64,
     pub(crate) waiting: AtomicU64,
@@ -52,22 +60,15 @@ pub(crate) struct Counters {
 /// One more for as long as it lives.
 pub(crate) struct Gauge<'a>(&'a AtomicU64);
 
-const REASONS: [&str; 8] = ["trap", "deadline", "memory", "table", "busy", "refused", "result", "start"];
+const REASONS: [&str; 10] = [
+    "trap", "deadline", "cpu", "memory", "table", "busy", "aside", "refused", "result", "start",
+];
 
 // === impl Counters ===
 
 impl Counters {
     pub(crate) fn failed(&self, error: &CallError) {
-        let reason = match error {
-            CallError::Trap { .. } => "trap",
-            CallError::Deadline { .. } => "deadline",
-            CallError::Memory { .. } => "memory",
-            CallError::Table { .. } => "table",
-            CallError::Busy { .. } => "busy",
-            CallError::Refused { .. } => "refused",
-            CallError::BadResult { .. } => "result",
-            CallError::Start { .. } | CallError::NoSuchCollector { .. } | CallError::NoSuchRole { .. } => "start",
-        };
+        let reason = error.reason();
         for (_, n) in REASONS.iter().zip(&self.failed).filter(|(r, _)| **r == reason) {
             n.fetch_add(1, Ordering::Relaxed);
         }
@@ -85,7 +86,7 @@ impl Counters {
         }
     }
 
-    /// The numbers now. Those of the log are filled in by whoever owns it.
+    /// The numbers now. Those of the log, and what is set aside, are filled in by whoever owns them.
     pub(crate) fn read(&self) -> Counts {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let capability = |((capability, calls), denials): ((Capability, &AtomicU64), &AtomicU64)| CapabilityCounts {
@@ -96,9 +97,11 @@ impl Counters {
         Counts {
             succeeded: get(&self.succeeded),
             failed: REASONS.iter().zip(&self.failed).map(|(r, n)| (*r, get(n))).collect(),
+            cpu: Duration::from_nanos(get(&self.cpu)),
             in_flight: get(&self.in_flight),
             waiting: get(&self.waiting),
             rows_refused: get(&self.rows_refused),
+            aside: 0,
             lines: 0,
             lines_dropped: 0,
             capabilities: Capability::ALL

@@ -8,8 +8,9 @@
 //! Instances live in a pool of address space reserved once. Where it cannot be reserved (39-bit machines, `ulimit -v`, some
 //! sandboxes) the engine allocates on demand, and says so loudly: [`Engine::allocation`].
 //!
-//! Two clocks bound a guest. The epoch, raised by a plain thread every few milliseconds, makes it yield to other tasks and stops it
-//! at its deadline; a timer outside drops the whole store shortly after, should the guest sit in a host call.
+//! Two clocks bound a guest. The epoch, raised by a plain thread every few milliseconds while guests run, makes it wait for its next
+//! turn (see `turns`) and stops it at its deadline; a timer outside drops the whole store shortly after, should the guest sit in a host
+//! call.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -23,8 +24,12 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::call::Call;
+use crate::clock::Clock;
+use crate::compile::CompileError;
+use crate::compiler::Compiler;
 use crate::imports;
 use crate::inspect::hex;
+use crate::turns::Turns;
 
 /// What an operator may choose about the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +43,16 @@ pub struct EngineOptions {
     pub keep_resident_bytes: usize,
     /// Slots that may stay warm without being in use. Default 16; bounds what idle plugins hold to 16 × 4 MiB.
     pub warm_slots: u32,
-    /// How often a running guest makes way for other tasks, and how exact a deadline is. Default 10 ms.
+    /// How often a running guest makes way for others, and how exact a deadline is. Default 2 ms; a shorter one costs more changes
+    /// from guest to guest.
     pub tick: Duration,
+    /// Guests that may compute at once, first short slices aside. Default 0: one less than there are cores, at least one, so that
+    /// serving always has one.
+    pub turns: usize,
     /// Compilations at once. Default 1: the compiler itself uses all cores.
     pub compilations: usize,
+    /// Who compiles, if it shall not be this process: see [`Compiler`]. Default none.
+    pub compiler: Option<Compiler>,
     /// Whether to try the pool. Default true; off for tests of the fallback.
     pub pooling: bool,
 }
@@ -84,6 +95,8 @@ struct Shared {
     options: EngineOptions,
     slots: Arc<Semaphore>,
     compilers: Arc<Semaphore>,
+    clock: Arc<Clock>,
+    turns: Arc<Turns>,
 }
 
 // === impl EngineOptions ===
@@ -95,8 +108,10 @@ impl Default for EngineOptions {
             memory_bytes: 256 << 20,
             keep_resident_bytes: 4 << 20,
             warm_slots: 16,
-            tick: Duration::from_millis(10),
+            tick: Duration::from_millis(2),
+            turns: 0,
             compilations: 1,
+            compiler: None,
             pooling: true,
         }
     }
@@ -120,7 +135,14 @@ impl Engine {
             );
         }
         let linker = imports::linker(&wasmtime).map_err(fail)?;
-        tick(&wasmtime, options.tick).map_err(EngineError::Clock)?;
+        let turns = Arc::new(Turns::new(match options.turns {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)),
+            turns => turns,
+        }));
+        let clock = Arc::new(Clock::default());
+        clock
+            .start(&wasmtime, turns.clone(), options.tick)
+            .map_err(EngineError::Clock)?;
         let slots = usize::try_from(options.slots)
             .unwrap_or(usize::MAX)
             .min(Semaphore::MAX_PERMITS);
@@ -132,6 +154,8 @@ impl Engine {
             options: options.clone(),
             slots: Arc::new(Semaphore::new(slots)),
             compilers: Arc::new(Semaphore::new(options.compilations.max(1))),
+            clock,
+            turns,
         })))
     }
 
@@ -171,8 +195,22 @@ impl Engine {
         &self.0.slots
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
+    }
+
     pub(crate) fn compilers(&self) -> &Arc<Semaphore> {
         &self.0.compilers
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.clock.end();
     }
 }
 
@@ -253,20 +291,12 @@ fn reserve(options: &EngineOptions) -> wasmtime::Result<(wasmtime::Engine, Alloc
     Ok((engine, Allocation::OnDemand { reason }))
 }
 
-/// Raises the epoch until the engine is gone. A thread, not a task: it must also run when every worker is busy in a guest.
-fn tick(engine: &wasmtime::Engine, every: Duration) -> std::io::Result<()> {
-    let (engine, every) = (engine.weak(), every.max(Duration::from_millis(1)));
-    let work = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(every);
-        }
-    };
-    std::thread::Builder::new()
-        .name("outrigger-epoch".into())
-        .spawn(work)
-        .map(|_| ())
+/// An engine that compiles for the others of this recipe and runs nothing, and its fingerprint.
+pub(crate) fn compiling() -> Result<(wasmtime::Engine, String), CompileError> {
+    let engine = wasmtime::Engine::new(&config(&EngineOptions::default(), false));
+    let engine = engine.map_err(|e| CompileError::Failed(format!("{e:#}")))?;
+    let fingerprint = fingerprint(&engine);
+    Ok((engine, fingerprint))
 }
 
 fn fingerprint(engine: &wasmtime::Engine) -> String {

@@ -37,6 +37,18 @@ pub enum CallError {
         /// Where it was, innermost first; empty if it was waiting for the host.
         frames: Vec<String>,
     },
+    /// It used more CPU time than its limit.
+    #[error("plugin {plugin}: {call} used more than {limit:?} of CPU time{}", At(.frames))]
+    CpuTime {
+        /// The plugin.
+        plugin: String,
+        /// The call.
+        call: String,
+        /// The limit.
+        limit: Duration,
+        /// Where it was, innermost first.
+        frames: Vec<String>,
+    },
     /// It wanted more memory than its limit, and did not survive the refusal.
     #[error("plugin {plugin}: {call} wanted {wanted} bytes of memory, its limit is {limit}{}", At(.frames))]
     Memory {
@@ -72,6 +84,18 @@ pub enum CallError {
         plugin: String,
         /// How many calls of this plugin wait.
         waiting: usize,
+    },
+    /// The call was not made: it has failed too often in a row. Nothing ran; it is tried again by itself.
+    #[error("plugin {plugin}: {call} is set aside after {failures} failures in a row")]
+    SetAside {
+        /// The plugin.
+        plugin: String,
+        /// The call, or all calls like it, such as `get ships`.
+        call: String,
+        /// How often it failed in a row.
+        failures: u32,
+        /// When asking again may help.
+        retry_after: Duration,
     },
     /// The guest answered with an error of the contract.
     #[error("plugin {plugin}: {call}: {error}")]
@@ -218,6 +242,8 @@ pub(crate) struct Remains<'a> {
     pub(crate) call: &'a str,
     pub(crate) after: Duration,
     pub(crate) panic: Option<Panic>,
+    /// The limit of CPU time, if it was passed.
+    pub(crate) cpu: Option<Duration>,
     /// The refused growth of memory, and the limit.
     pub(crate) memory: Option<(usize, usize)>,
     /// The refused growth of tables, and the limit.
@@ -229,6 +255,68 @@ pub(crate) struct Remains<'a> {
 
 struct At<'a>(&'a [String]);
 
+// === impl CallError ===
+
+impl CallError {
+    /// Why, in one word: the label of `outrigger_plugin_calls_total`.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "trap",
+            Self::Deadline { .. } => "deadline",
+            Self::CpuTime { .. } => "cpu",
+            Self::Memory { .. } => "memory",
+            Self::Table { .. } => "table",
+            Self::Busy { .. } => "busy",
+            Self::SetAside { .. } => "aside",
+            Self::Refused { .. } => "refused",
+            Self::BadResult { .. } => "result",
+            Self::NoSuchCollector { .. } | Self::NoSuchRole { .. } | Self::Start { .. } => "start",
+        }
+    }
+
+    /// Whether the guest failed: it ran, and neither answered nor refused.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Trap { .. }
+            | Self::Deadline { .. }
+            | Self::CpuTime { .. }
+            | Self::Memory { .. }
+            | Self::Table { .. }
+            | Self::BadResult { .. }
+            | Self::Start { .. } => true,
+            Self::Busy { .. }
+            | Self::SetAside { .. }
+            | Self::Refused { .. }
+            | Self::NoSuchCollector { .. }
+            | Self::NoSuchRole { .. } => false,
+        }
+    }
+
+    /// Functions on the guest's stack, innermost first.
+    #[must_use]
+    pub fn frames(&self) -> &[String] {
+        match self {
+            Self::Trap { report, .. } => &report.frames,
+            Self::Deadline { frames, .. }
+            | Self::CpuTime { frames, .. }
+            | Self::Memory { frames, .. }
+            | Self::Table { frames, .. } => frames,
+            _ => &[],
+        }
+    }
+
+    /// What the guest said before it aborted.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        match self {
+            Self::Trap { report, .. } => report.panic.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 // === impl Remains ===
 
 impl Remains<'_> {
@@ -237,6 +325,16 @@ impl Remains<'_> {
         let (plugin, call) = (self.plugin.to_owned(), self.call.to_owned());
         let frames = frames(error);
         let trap = error.downcast_ref::<Trap>().copied();
+        if trap == Some(Trap::Interrupt)
+            && let Some(limit) = self.cpu
+        {
+            return CallError::CpuTime {
+                plugin,
+                call,
+                limit,
+                frames,
+            };
+        }
         if trap == Some(Trap::Interrupt) {
             return CallError::Deadline {
                 plugin,

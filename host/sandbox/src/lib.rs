@@ -23,32 +23,42 @@
 //! ```
 
 mod artifacts;
+mod aside;
 mod bindings;
 mod call;
 mod capabilities;
+mod clock;
 mod compile;
+mod compiler;
 mod counters;
 mod engine;
 mod failure;
+mod history;
 mod imports;
 mod inspect;
 mod limits;
+mod limits_spec;
 mod log;
 mod plugin;
 mod requests;
 mod roles;
 mod rows;
 mod runner;
+mod slices;
 mod stdio;
+mod turns;
 
 pub use artifacts::{ArtifactCache, CacheError};
 pub use capabilities::{Capabilities, Capability, ContractError, Grants, HostError, Kubelet, UnknownCapability};
 pub use compile::{CompileError, Origin};
+pub use compiler::{Compiler, REFUSED, compile_for_parent};
 pub use counters::{CapabilityCounts, Counts};
 pub use engine::{Allocation, Engine, EngineError, EngineOptions};
 pub use failure::{BadResult, CallError, Panic, TrapKind, TrapReport};
+pub use history::Failed;
 pub use inspect::{Inspection, Role, Unfit};
 pub use limits::Limits;
+pub use limits_spec::{LimitsSpec, Size, Span, TooMuch};
 pub use log::{Level, LogLine, LogSink, Source, TracingLog};
 pub use plugin::{LoadError, LoadOptions, Plugin};
 pub use requests::{FieldError, Input, Remarks, Request, Sink};

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::engine::EngineOptions;
+
 /// Limits of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -26,6 +28,11 @@ pub struct Limits {
     pub handles: usize,
     /// Longest time of one call, waiting for a free slot included. Default 10 s. A caller may ask for less, never for more.
     pub call_deadline: Duration,
+    /// Longest time of one collector's tick. Default 10 s, as that of any call.
+    pub tick_deadline: Duration,
+    /// CPU time of one call. Default 5 s. For a stream it is a rate: as much again for each `call_deadline` that it lives. Raise it for
+    /// plugins that compute for long; others get their share all the same.
+    pub cpu_time: Duration,
     /// Longest time of a `connect`. Default 4 h, as kubelet's `--streaming-connection-idle-timeout`.
     pub connect_deadline: Duration,
     /// Longest time of `describe`. Default 2 s. Raise it for guests that start slowly.
@@ -61,9 +68,72 @@ pub struct Limits {
     pub calls_in_flight: usize,
     /// Calls that may wait for a slot; what is over is told [`CallError::Busy`](crate::CallError::Busy) at once. Default 1,024.
     pub calls_waiting: usize,
+    /// Requests to the outside at once, of all calls together. Default 16. Each costs a connection and what it answers.
+    pub egress_in_flight: usize,
 }
 
 // === impl Limits ===
+
+impl Limits {
+    /// The most that an operator may allow: what the host with its default engine has.
+    #[must_use]
+    pub fn most() -> Self {
+        let engine = EngineOptions::default();
+        Self {
+            memory_bytes: engine.memory_bytes,
+            call_deadline: Duration::from_secs(600),
+            tick_deadline: Duration::from_secs(600),
+            connect_deadline: Duration::from_secs(24 * 3600),
+            describe_deadline: Duration::from_secs(60),
+            cpu_time: Duration::from_secs(600),
+            hostcall_bytes: 256 << 20,
+            answer_bytes: 256 << 20,
+            manifest_bytes: 4 << 20,
+            state_bytes: 64 << 20,
+            rows_per_call: 1_000_000,
+            result_bytes: 256 << 20,
+            log_lines_per_second: 10_000,
+            component_bytes: 512 << 20,
+            compile_deadline: Duration::from_secs(600),
+            calls_in_flight: engine.slots as usize,
+            calls_waiting: 100_000,
+            egress_in_flight: 1024,
+            ..Self::default()
+        }
+    }
+
+    /// Each limit by its name in metrics, in base units (bytes, seconds, numbers).
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+    pub fn figures(&self) -> [(&'static str, f64); 24] {
+        [
+            ("memory_bytes", self.memory_bytes as f64),
+            ("table_elements", self.table_elements as f64),
+            ("handles", self.handles as f64),
+            ("call_deadline_seconds", self.call_deadline.as_secs_f64()),
+            ("tick_deadline_seconds", self.tick_deadline.as_secs_f64()),
+            ("connect_deadline_seconds", self.connect_deadline.as_secs_f64()),
+            ("describe_deadline_seconds", self.describe_deadline.as_secs_f64()),
+            ("cpu_seconds", self.cpu_time.as_secs_f64()),
+            ("hostcall_bytes", self.hostcall_bytes as f64),
+            ("answer_bytes", self.answer_bytes as f64),
+            ("manifest_bytes", self.manifest_bytes as f64),
+            ("response_bytes", self.result_bytes as f64),
+            ("rows", self.rows_per_call as f64),
+            ("state_bytes", self.state_bytes as f64),
+            ("log_line_bytes", self.log_line_bytes as f64),
+            ("log_lines_per_call", self.log_lines_per_call as f64),
+            ("log_bytes_per_call", self.log_bytes_per_call as f64),
+            ("log_lines_per_second", self.log_lines_per_second.into()),
+            ("component_bytes", self.component_bytes as f64),
+            ("compile_deadline_seconds", self.compile_deadline.as_secs_f64()),
+            ("calls_in_flight", self.calls_in_flight as f64),
+            ("calls_waiting", self.calls_waiting as f64),
+            ("egress_in_flight", self.egress_in_flight as f64),
+            ("instances", self.instances as f64),
+        ]
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {
@@ -75,6 +145,8 @@ impl Default for Limits {
             tables: 16,
             handles: 1024,
             call_deadline: Duration::from_secs(10),
+            tick_deadline: Duration::from_secs(10),
+            cpu_time: Duration::from_secs(5),
             connect_deadline: Duration::from_secs(4 * 3600),
             describe_deadline: Duration::from_secs(2),
             hostcall_bytes: 16 << 20,
@@ -91,6 +163,7 @@ impl Default for Limits {
             compile_deadline: Duration::from_secs(60),
             calls_in_flight: 64,
             calls_waiting: 1024,
+            egress_in_flight: 16,
         }
     }
 }

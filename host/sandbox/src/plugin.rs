@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outrigger_manifest::{Backing, Collector, Each, Manifest};
@@ -22,6 +22,7 @@ use crate::compile::{CompileError, Origin, compile};
 use crate::counters::Counts;
 use crate::engine::Engine;
 use crate::failure::{BadResult, CallError};
+use crate::history::Failed;
 use crate::inspect::{Inspection, Role, Unfit};
 use crate::limits::Limits;
 use crate::log::Level;
@@ -218,6 +219,19 @@ impl Plugin {
         &self.0.runner.limits
     }
 
+    /// How it failed lately: the oldest of the last five first.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failed> {
+        self.0.runner.history.read()
+    }
+
+    /// What is set aside now, such as `get ships`, and how long yet.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<(String, Duration)> {
+        let all = self.0.runner.asides.now(Instant::now());
+        all.into_iter().map(|one| (one.what, one.retry_after)).collect()
+    }
+
     /// What it did so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -245,7 +259,7 @@ impl Plugin {
         let ticket = Ticket::new(
             format!("collect {name}{slash}{target}"),
             node,
-            deadline.min(runner.limits.call_deadline),
+            deadline.min(runner.limits.tick_deadline),
         );
         let outcome = async {
             let called = runner.call(&ticket, |entered| {
@@ -257,7 +271,7 @@ impl Plugin {
             let found = found.map_err(|e| runner.refused(&ticket, e, remarks))?;
             rules.check(found, &runner.limits).map_err(|why| runner.bad(&ticket, why))
         };
-        let collected = runner.count(outcome.await)?;
+        let collected = runner.count(&ticket, outcome.await)?;
         if !collected.complaints.is_empty() {
             runner
                 .counters
@@ -300,7 +314,7 @@ impl Plugin {
                 Ok(state)
             }
         };
-        runner.count(outcome.await).map(Some)
+        runner.count(&ticket, outcome.await).map(Some)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
+use crate::aside::Subject;
 use crate::bindings::exports::outrigger::plugin::controller::Outcome as WitOutcome;
 use crate::bindings::outrigger::plugin::types::Error as WitError;
 use crate::failure::{BadResult, CallError};
@@ -99,10 +100,11 @@ impl Plugin {
             return Err(self.lacks("responder"));
         };
         let ticket = Ticket::new(said(&request), None, deadline.min(ask.deadline(self)));
+        let facts = request.clone();
         let work = |entered| {
             enter!(entered, indices, |guest, store| {
                 let handles = store.data_mut().handles();
-                let request = borrowed(&handles.push(Asked { facts: request })?);
+                let request = borrowed(&handles.push(Asked { facts })?);
                 Ok(match ask {
                     Ask::Get => guest.call_get(store, request).await?,
                     Ask::Create(object) => guest.call_create(store, request, &object).await?,
@@ -128,7 +130,7 @@ impl Plugin {
                 warnings: remarks.warnings,
             })
         };
-        runner.count(outcome.await)
+        runner.guarded(&subject(&request), &ticket, outcome).await
     }
 
     /// Asks the strategy about one write; `old` is empty for a create, `object` for a delete.
@@ -146,6 +148,8 @@ impl Plugin {
         let Some(indices) = &self.0.exports.strategy else {
             return Err(self.lacks("strategy"));
         };
+        let mut about = subject(&request);
+        about.like.insert_str(0, "admit ");
         let ticket = self.ticket(format!("admit {}", said(&request)), deadline);
         let outcome = async {
             let called = runner.call(&ticket, |entered| {
@@ -167,7 +171,7 @@ impl Plugin {
                 errors,
             })
         };
-        runner.count(outcome.await)
+        runner.guarded(&about, &ticket, outcome).await
     }
 
     /// Converts objects of one resource to `version`, in order.
@@ -185,6 +189,10 @@ impl Plugin {
         let Some(indices) = &self.0.exports.strategy else {
             return Err(self.lacks("strategy"));
         };
+        let about = Subject {
+            like: format!("convert {resource}"),
+            target: String::new(),
+        };
         let ticket = self.ticket(format!("convert {resource} to {version}"), deadline);
         let outcome = async {
             let called = runner.call(&ticket, |entered| {
@@ -201,7 +209,7 @@ impl Plugin {
                 Err(runner.bad(&ticket, BadResult::Batch { found, wanted }))
             }
         };
-        runner.count(outcome.await)
+        runner.guarded(&about, &ticket, outcome).await
     }
 
     /// Brings the world in step with one object.
@@ -226,7 +234,7 @@ impl Plugin {
                 WitOutcome::AgainAfter(ms) => Ok(Outcome::AgainAfter(Duration::from_millis(ms))),
             }
         };
-        runner.count(outcome.await)
+        runner.count(&ticket, outcome.await)
     }
 
     /// Lets the plugin test itself; fine if it has no test.
@@ -246,7 +254,7 @@ impl Plugin {
             let (answer, remarks) = called.await?;
             answer.map_err(|e| runner.refused(&ticket, e, remarks))
         };
-        runner.count(outcome.await)
+        runner.count(&ticket, outcome.await)
     }
 
     fn ticket(&self, call: String, deadline: Duration) -> Ticket {
@@ -292,7 +300,23 @@ fn said(request: &Request) -> String {
     } = request;
     let part = if subresource.is_empty() { "" } else { "/" };
     let slash = if namespace.is_empty() || name.is_empty() { "" } else { "/" };
-    format!("{verb} {resource}{part}{subresource} {namespace}{slash}{name}")
+    let mut said = format!("{verb} {resource}{part}{subresource} {namespace}{slash}{name}");
+    said.truncate(said.trim_end().len());
+    said
+}
+
+/// What is set aside if it keeps failing. A namespace alone is no target: a list fails as a whole.
+fn subject(request: &Request) -> Subject {
+    let part = if request.subresource.is_empty() { "" } else { "/" };
+    let target = if request.name.is_empty() {
+        String::new()
+    } else {
+        format!("{}/{}", request.namespace, request.name)
+    };
+    Subject {
+        like: format!("{} {}{part}{}", request.verb, request.resource, request.subresource),
+        target,
+    }
 }
 
 /// What a guest may look at for the time of the call; the store keeps it.

@@ -12,15 +12,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
+use crate::aside::{Asides, Subject, Turned};
 use crate::bindings::outrigger::plugin::types::Error as WitError;
 use crate::call::{Call, Granted, Opening};
 use crate::capabilities::{Capabilities, ContractError};
 use crate::counters::{Counters, Counts, Gauge};
 use crate::engine::Engine;
 use crate::failure::{BadResult, CallError, Remains};
+use crate::history::History;
 use crate::limits::Limits;
 use crate::log::PluginLog;
 use crate::requests::Remarks;
+use crate::slices::{self, Meter, Seat};
+use crate::turns::Account;
 
 /// What it takes to run a plugin's calls, also before its manifest is known.
 pub(crate) struct Runner {
@@ -32,6 +36,9 @@ pub(crate) struct Runner {
     pub(crate) log: Arc<PluginLog>,
     pub(crate) counters: Arc<Counters>,
     slots: Semaphore,
+    account: Arc<Account>,
+    pub(crate) asides: Asides,
+    pub(crate) history: History,
 }
 
 /// The right to run one call.
@@ -76,7 +83,9 @@ impl Runner {
         let log = Arc::new(PluginLog::new(name.clone(), capabilities.log.clone(), limits.clone()));
         let slots = Semaphore::new(limits.calls_in_flight.clamp(1, Semaphore::MAX_PERMITS));
         let granted = Arc::new(granted);
+        let account = engine.turns().account(&name);
         Self {
+            account,
             engine,
             pre,
             name,
@@ -84,6 +93,8 @@ impl Runner {
             granted,
             log,
             counters: Arc::default(),
+            asides: Asides::default(),
+            history: History::default(),
             slots,
         }
     }
@@ -95,15 +106,18 @@ impl Runner {
         W: Future<Output = (Store<Call>, wasmtime::Result<T>)>,
     {
         let _place = self.admit(ticket).await?;
+        let (engine, limits) = (&self.engine, &self.limits);
+        let meter = Arc::new(Meter::new(limits.cpu_time, limits.call_deadline, engine.options().tick));
         let run = async {
-            let mut store = self.store(ticket);
+            let mut store = self.store(ticket, meter.clone());
             match self.enter(&mut store).await {
                 Ok(instance) => work(Entered { store, instance }).await,
                 Err(error) => (store, Err(error)),
             }
         };
-        let outcome = tokio::time::timeout_at(ticket.last(), run).await;
-        self.settle(ticket, outcome)
+        let seat = Seat::new(engine.clock(), engine.turns(), &self.account, &self.counters, &meter);
+        let outcome = tokio::time::timeout_at(ticket.last(), slices::run(seat, run)).await;
+        self.settle(ticket, &meter, outcome)
     }
 
     /// Waits for a slot of the plugin and one of the engine.
@@ -138,7 +152,7 @@ impl Runner {
     }
 
     /// A store for this call.
-    fn store(&self, ticket: &Ticket) -> Store<Call> {
+    fn store(&self, ticket: &Ticket, spent: slices::Shared) -> Store<Call> {
         let opening = Opening {
             limits: &self.limits,
             granted: &self.granted,
@@ -148,6 +162,7 @@ impl Runner {
             call: ticket.call.as_str().into(),
             node: ticket.node.clone(),
             deadline: ticket.deadline,
+            spent,
         };
         opening.store(&self.engine)
     }
@@ -160,11 +175,18 @@ impl Runner {
     }
 
     /// Ends the store, and says what became of the call.
-    fn settle<T>(&self, ticket: &Ticket, outcome: Outcome<T>) -> Result<(T, Remarks), CallError> {
+    fn settle<T>(&self, ticket: &Ticket, meter: &Meter, outcome: Outcome<T>) -> Result<(T, Remarks), CallError> {
         let (plugin, after) = (self.name.to_string(), ticket.after);
         let (store, error) = match outcome {
             Ok((store, Ok(value))) => return Ok((value, store.into_data().remarks)),
             Ok((store, Err(error))) => (store, error),
+            // It never had a turn: others have been before it all the time.
+            Err(_) if !meter.ran() => {
+                return Err(CallError::Busy {
+                    plugin,
+                    waiting: self.waiting(),
+                });
+            }
             // It did not even yield to be stopped: it waited for the host.
             Err(_) => {
                 return Err(CallError::Deadline {
@@ -180,6 +202,7 @@ impl Runner {
             plugin: &self.name,
             call: &ticket.call,
             after,
+            cpu: meter.over().then_some(self.limits.cpu_time),
             memory: call.meter.memory_over(),
             table: call.meter.elements_over(),
             waiting: self.waiting(),
@@ -209,11 +232,52 @@ impl Runner {
         }
     }
 
-    /// Counts how a call ended.
-    pub(crate) fn count<T>(&self, outcome: Result<T, CallError>) -> Result<T, CallError> {
+    /// Does a call that somebody waits for, unless calls like it are set aside; counts it, and remembers how it failed.
+    pub(crate) async fn guarded<T>(
+        &self,
+        subject: &Subject,
+        ticket: &Ticket,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        if let Err(refused) = self.asides.admit(subject, Instant::now()) {
+            let error = CallError::SetAside {
+                plugin: self.name.to_string(),
+                call: refused.what,
+                failures: refused.failures,
+                retry_after: refused.retry_after,
+            };
+            self.counters.failed(&error);
+            return Err(error);
+        }
+        let outcome = self.count(ticket, work.await);
+        let turned = match &outcome {
+            Err(error) if error.is_failure() => self.asides.failed(subject, Instant::now(), fastrand::f64()),
+            // It did not run: nothing is known of it.
+            Err(CallError::Busy { .. }) => Vec::new(),
+            _ => self.asides.answered(subject),
+        };
+        for turned in turned {
+            match turned {
+                Turned::Aside(what) => {
+                    let why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(plugin = %self.name, "{what} keeps failing and is set aside, answered 503 and tried now and then: {why}");
+                }
+                Turned::Back(what) => tracing::info!(plugin = %self.name, "{what} works again"),
+            }
+        }
+        outcome
+    }
+
+    /// Counts how a call ended, and remembers how it failed.
+    pub(crate) fn count<T>(&self, ticket: &Ticket, outcome: Result<T, CallError>) -> Result<T, CallError> {
         match &outcome {
             Ok(_) => _ = self.counters.succeeded.fetch_add(1, Ordering::Relaxed),
-            Err(error) => self.counters.failed(error),
+            Err(error) => {
+                self.counters.failed(error);
+                if error.is_failure() {
+                    self.history.keep(&ticket.call, error.reason(), error);
+                }
+            }
         }
         outcome
     }
@@ -224,6 +288,7 @@ impl Runner {
         Counts {
             lines,
             lines_dropped,
+            aside: self.asides.now(Instant::now()).len() as u64,
             ..self.counters.read()
         }
     }

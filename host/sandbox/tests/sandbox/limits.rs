@@ -1,11 +1,16 @@
 //! One guest for each limit, trying to pass it.
 
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use outrigger_sandbox::{BadResult, CallError, ContractError, LoadError, TrapKind, Unfit};
+use bytes::Bytes;
+use outrigger_sandbox::{
+    Ask, BadResult, CallError, ContractError, Engine, EngineOptions, LoadError, Plugin, Request, TrapKind, Unfit,
+};
 
 use crate::guests::Guest;
-use crate::{Slow, failing, limited, load, options, summarizing, tick, try_load, with_kubelet};
+use crate::{SOON, Slow, failing, limited, load, options, summarizing, tick, try_load, with_kubelet};
 
 const FOREVER: &str = "(loop $again (br $again)) (unreachable)";
 
@@ -45,6 +50,109 @@ async fn a_caller_may_shorten_the_deadline_but_not_stretch_it() {
 }
 
 #[tokio::test]
+async fn computing_ends_with_the_cpu_time_and_waiting_does_not_count() {
+    let guest = Guest::collecting("(call $spin) (unreachable)").with("(func $spin (loop $again (br $again)))");
+    let (error, sentence) = failing(&guest, limited(|l| l.cpu_time = Duration::from_millis(60))).await;
+    let CallError::CpuTime { limit, frames, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        (*limit, frames.first().map(String::as_str)),
+        (Duration::from_millis(60), Some("spin"))
+    );
+    assert!(sentence.contains("used more than 60ms of CPU time, in spin"), "{sentence}");
+
+    let mut options = with_kubelet(Slow(Duration::from_millis(300), 6));
+    options.limits.cpu_time = Duration::from_millis(60);
+    let plugin = load(&summarizing(), options).await;
+    tick(&plugin).await.unwrap();
+    let cpu = plugin.counts().cpu;
+    assert!(cpu > Duration::ZERO && cpu < Duration::from_millis(60), "{cpu:?}");
+}
+
+#[tokio::test]
+async fn what_keeps_failing_is_set_aside_and_its_neighbours_are_not() {
+    let plugin = load(&responding(), options()).await;
+    let ask = async |verb: &str, name: &str, ask| {
+        let request = Request {
+            verb: verb.into(),
+            resource: "ships".into(),
+            name: name.into(),
+            ..Request::default()
+        };
+        plugin.respond(Arc::new(request), ask, SOON).await
+    };
+    for _ in 0..5 {
+        let error = ask("create", "", Ask::Create(Bytes::new())).await.unwrap_err();
+        assert!(matches!(error, CallError::Trap { .. }), "{error:?}");
+    }
+    let error = ask("create", "", Ask::Create(Bytes::new())).await.unwrap_err();
+    let CallError::SetAside { retry_after, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(*retry_after > Duration::ZERO && *retry_after < Duration::from_secs(2));
+    assert_eq!(
+        error.to_string(),
+        "plugin hostile: create ships is set aside after 5 failures in a row"
+    );
+    // A refusal is an answer, however often.
+    for _ in 0..20 {
+        let error = ask("get", "vega", Ask::Get).await.unwrap_err();
+        assert!(matches!(error, CallError::Refused { .. }), "{error:?}");
+    }
+    let counts = plugin.counts();
+    let count = |reason| counts.failed.iter().find(|(r, _)| *r == reason).unwrap().1;
+    assert_eq!((count("trap"), count("aside"), count("refused"), counts.aside), (5, 1, 20, 1));
+    assert_eq!(plugin.set_aside()[0].0, "create ships");
+    let failures = plugin.failures();
+    assert_eq!(failures.len(), 5);
+    assert!(
+        failures
+            .iter()
+            .all(|f| f.reason == "trap" && f.call == "create ships" && f.frames[0] == "sunk"),
+        "{failures:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_tick_that_fails_is_kept_but_not_set_aside() {
+    let plugin = load(&Guest::collecting("(unreachable)"), options()).await;
+    for _ in 0..12 {
+        assert!(matches!(tick(&plugin).await, Err(CallError::Trap { .. })));
+    }
+    assert_eq!((plugin.failures().len(), plugin.set_aside().len()), (5, 0));
+}
+
+/// A responder that traps in `create`, and answers that it knows nothing to the rest.
+fn responding() -> Guest {
+    let manifest = r#"{"name": "hostile", "version": "1.0.0", "resources": [{"group": "test.example.com", "versions": ["v1"],
+        "plural": "ships", "kind": "Ship", "scope": "cluster", "backing": {"virtual": {"verbs": ["get", "list", "create"]}}}]}"#;
+    let answers = |name: &str, parameters: &str, body: &str| {
+        format!(
+            r#"(func (export "outrigger:plugin/responder@0.1.0#{name}") (param $request i32) {parameters} (result i32) {body})"#
+        )
+    };
+    let refuses = "(call $drop (local.get $request)) (call $err (i32.const 0) (i32.const 0) (i32.const 0))";
+    let object = "(param i32 i32)";
+    Guest {
+        manifest: manifest.into(),
+        more: [
+            answers("get", "", refuses),
+            answers("list", "(param i32)", "(unreachable)"),
+            answers("create", object, "(call $sunk) (unreachable)"),
+            answers("update", object, "(unreachable)"),
+            answers("delete", "", "(unreachable)"),
+            answers("connect", object, "(unreachable)"),
+            "(func $sunk (unreachable))".to_owned(),
+        ]
+        .concat(),
+        ..Guest::default()
+    }
+    .exporting(&["responder"])
+    .importing(r#"(import "outrigger:plugin/requests@0.1.0" "[resource-drop]request" (func $drop (param i32)))"#)
+}
+
+#[tokio::test]
 async fn a_describe_that_hangs_is_not_loaded() {
     let guest = Guest {
         describe: Some(FOREVER.into()),
@@ -64,23 +172,18 @@ async fn a_describe_that_hangs_is_not_loaded() {
 
 #[tokio::test]
 async fn a_guest_that_never_stops_lets_others_run() {
-    // One worker thread: whoever does not make way would keep the timer from ever firing.
-    let plugin = load(
-        &Guest::collecting(FOREVER),
-        limited(|l| l.call_deadline = Duration::from_millis(400)),
-    )
-    .await;
-    let others = tokio::spawn(async {
-        let mut turns = 0_u32;
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
+    // One worker thread: whoever does not make way would keep the timers from ever firing.
+    let plugin = load(&Guest::collecting(FOREVER), options()).await;
+    let others = async {
+        for _ in 0..5 {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            turns += 1;
         }
-        turns
-    });
-    assert!(matches!(tick(&plugin).await, Err(CallError::Deadline { .. })));
-    assert!(others.await.unwrap() >= 5);
+    };
+    tokio::select! {
+        biased;
+        ended = tick(&plugin) => panic!("{ended:?}"),
+        () = others => {}
+    }
 }
 
 #[tokio::test]
@@ -361,4 +464,66 @@ async fn a_component_and_its_manifest_are_bounded() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("compiling took longer than 0ns"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_floods_waits_for_turns_and_its_neighbour_does_not() {
+    // A tick is long enough for a small call on any machine, and one turn is less than what the flood wants.
+    let engine = Engine::new(&EngineOptions {
+        tick: Duration::from_millis(5),
+        turns: 1,
+        ..EngineOptions::default()
+    })
+    .unwrap();
+    let minute = Duration::from_secs(60);
+    let options = || {
+        limited(|l| {
+            (l.call_deadline, l.tick_deadline, l.cpu_time) = (minute, minute, minute);
+        })
+    };
+    let plugin = async |guest: Guest, name: &str| {
+        let manifest = guest.manifest.replacen("\"hostile\"", &format!("{name:?}"), 1);
+        let bytes = guest.manifest(&manifest).bytes();
+        Plugin::load(&engine, None, bytes.into(), options()).await.unwrap()
+    };
+    // It computes for ever for the target `spin`, and answers at once for any other.
+    let spin = "(if (i32.eq (local.get $target_len) (i32.const 4)) (then (loop $again (br $again))))";
+    let flood = plugin(Guest::collecting(&format!("{spin} {}", Guest::default().collect)), "flood").await;
+    let neighbour = plugin(Guest::default(), "neighbour").await;
+    let mut spinning = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let flood = flood.clone();
+        spinning.spawn(async move { flood.collect("all", "spin", b"", minute).await });
+    }
+    while flood.counts().cpu < Duration::from_millis(100) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let small = async |plugin: &Plugin| {
+        let mut call = pin!(plugin.collect("all", "n", b"", minute));
+        let at_once = futures::poll!(call.as_mut()).is_ready();
+        if !at_once {
+            // However much its own plugin floods, its turn comes.
+            call.await.unwrap();
+        }
+        u32::from(at_once)
+    };
+    let (mut own, mut other) = (0, 0);
+    for _ in 0..20 {
+        own += small(&flood).await;
+        other += small(&neighbour).await;
+    }
+    assert!(
+        other >= 15,
+        "only {other} of 20 small calls ended in the slice that they began with"
+    );
+    assert!(own <= 5, "{own} of 20 calls went past their own plugin's queue");
+    spinning.shutdown().await;
+    assert_eq!((flood.counts().in_flight, engine.free_slots()), (0, 128));
+    // All turns are back.
+    let short = Duration::from_millis(200);
+    let ended = flood.collect("all", "spin", b"", short).await;
+    assert!(
+        matches!(&ended, Err(CallError::Deadline { frames, .. }) if !frames.is_empty()),
+        "{ended:?}"
+    );
 }
