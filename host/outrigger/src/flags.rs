@@ -29,6 +29,21 @@ pub(crate) enum Verb {
     Inspect(Inspect),
     /// Say why an API served by this host does not work, and what to do: looks at the cluster with your kubeconfig, changes nothing.
     Doctor(Box<Doctor>),
+    /// Compiles for the process that started it: a component in, its code out.
+    #[command(hide = true)]
+    Compile(Compile),
+}
+
+/// `outrigger compile`, the server's own child.
+#[derive(Debug, Args)]
+pub(crate) struct Compile {
+    /// Bytes of address space that it may have.
+    #[arg(long)]
+    pub(crate) memory: u64,
+
+    /// Seconds of CPU that it may use.
+    #[arg(long)]
+    pub(crate) cpu_seconds: u64,
 }
 
 /// How the log reads.

@@ -12,7 +12,7 @@ use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
 use outrigger_background::{Collectors, Options, Targets};
 use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{Tables, WatchMetrics};
-use outrigger_sandbox::{Allocation, ArtifactCache, Engine, EngineOptions, Kubelet};
+use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
     Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
     TlsOptions, process,
@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::loader::{Loader, Operator, default_cache};
 use crate::observe::{LoadSeries, PluginSeries, RowSeries};
-use crate::{flags, tidy};
+use crate::{debug, flags, tidy};
 
 /// What a way of running plugs into the house.
 pub(crate) struct World {
@@ -79,7 +79,11 @@ impl Host {
         if flags.metric_resolution.is_some_and(|r| r < SHORTEST) {
             anyhow::bail!("metric-resolution should be a time duration of at least 1s");
         }
-        let engine = Engine::new(&EngineOptions::default()).context("the Wasm engine cannot be built")?;
+        let engine = Engine::new(&EngineOptions {
+            compiler: Some(Compiler::this()),
+            ..EngineOptions::default()
+        })
+        .context("the Wasm engine cannot be built")?;
         let pooling = Gauge::<i64>::default();
         pooling.set(i64::from(matches!(engine.allocation(), Allocation::Pool { .. })));
         registry.register(
@@ -169,6 +173,7 @@ impl Host {
             metrics,
             registry: Arc::new(registry),
             version,
+            plugins: Some(debug::document(self.catalog.clone())),
             endpoint: Arc::new(routes),
             limits: door.limits,
             optional: door.optional,

@@ -2,6 +2,7 @@
 //!
 //! This crate is the binary: it reads flags, wires the rooms, runs, drains. Anything with an idea in it lives in a room.
 
+mod debug;
 mod doctor;
 mod flags;
 mod host;
@@ -20,11 +21,13 @@ mod stop;
 mod tidy;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use flags::{Cli, Logging, Verb};
+use flags::{Cli, Compile, Logging, Verb};
+use outrigger_sandbox::{CompileError, REFUSED, compile_for_parent};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,6 +43,10 @@ fn main() -> ExitCode {
             None => error.exit(),
         },
     };
+    // A child of a server: no log, no runtime, as little as can be.
+    if let Verb::Compile(flags) = &cli.verb {
+        return compile(flags);
+    }
     // Who asks doctor reads its report; what its clients would log is in there as a finding.
     let quiet = matches!(cli.verb, Verb::Doctor(_)) && cli.logging.verbosity == 0;
     log(&cli.logging, quiet);
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
                     Verb::Run(flags) => run::run(*flags).await,
                     Verb::Inspect(flags) => inspect::inspect(flags).await,
                     Verb::Doctor(flags) => return Ok(doctor::doctor(*flags).await),
+                    Verb::Compile(flags) => return Ok(compile(&flags)),
                 }
                 .map(|()| ExitCode::SUCCESS)
             })
@@ -62,6 +70,20 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("outrigger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(flags: &Compile) -> ExitCode {
+    match compile_for_parent(flags.memory, Duration::from_secs(flags.cpu_seconds)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CompileError::Refused(why)) => {
+            eprintln!("{why}");
+            ExitCode::from(REFUSED)
+        }
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }

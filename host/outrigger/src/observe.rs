@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfNode {
@@ -207,7 +207,7 @@ impl Collector for PluginSeries {
         }
         // Name, help, whether it only grows, and the numbers of a plugin with one further label.
         type Numbers = fn(&Counts) -> Vec<(&'static str, &'static str, u64)>;
-        let families: [(&str, &str, bool, Numbers); 8] = [
+        let families: [(&str, &str, bool, Numbers); 9] = [
             (
                 "outrigger_plugin_calls",
                 "Calls into a plugin by result: success, or why there was none",
@@ -228,6 +228,12 @@ impl Collector for PluginSeries {
                 "Calls into a plugin that wait for a slot now",
                 false,
                 |c| vec![("", "", c.waiting)],
+            ),
+            (
+                "outrigger_plugin_set_aside",
+                "Calls of a plugin, or kinds of calls, that are set aside now because they keep failing",
+                false,
+                |c| vec![("", "", c.aside)],
             ),
             (
                 "outrigger_plugin_rows_refused",
@@ -281,6 +287,20 @@ impl Collector for PluginSeries {
                         ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX)).encode(metric)?;
                     }
                 }
+            }
+        }
+        let help = "CPU time that a plugin's calls have used";
+        let mut cpu = encoder.encode_descriptor("outrigger_plugin_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
+        for (plugin, counts) in &all {
+            ConstCounter::new(counts.cpu.as_secs_f64()).encode(cpu.encode_family(&[("plugin", *plugin)])?)?;
+        }
+        let help = "What a plugin may use at most, by limit, in bytes, seconds or numbers";
+        let mut limits = encoder.encode_descriptor("outrigger_plugin_limit", help, None, MetricType::Gauge)?;
+        for (name, plugin) in snapshot.plugins() {
+            let Some(plugin) = plugin.guest.sandboxed() else { continue };
+            for (limit, most) in plugin.limits().figures() {
+                let labels = [("plugin", &**name), ("limit", limit)];
+                ConstGauge::new(most).encode(limits.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use outrigger_sandbox::{ArtifactCache, CompileError, Compiler, Engine, EngineOptions, LoadError, LoadOptions, Origin, Plugin};
 
 fn outrigger(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_outrigger"))
@@ -123,4 +126,82 @@ fn a_doctor_who_cannot_look_says_so_with_2() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
+}
+
+/// A component of so many functions.
+fn component(functions: usize) -> Vec<u8> {
+    let one = |n: usize| format!("(func (param i32) (result i32) local.get 0 i32.const {n} i32.add)");
+    let functions: String = (0..functions).map(one).collect();
+    wat::parse_str(format!("(component (core module {functions}))")).unwrap()
+}
+
+/// Lets the server's child compile, and returns how it ended and what it said.
+fn compile(component: &[u8], memory: u64) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["compile", "--memory", &memory.to_string(), "--cpu-seconds", "100"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut to, component) = (child.stdin.take().unwrap(), component.to_vec());
+    // One that dies reads no further.
+    let writing = std::thread::spawn(move || drop(to.write_all(&component)));
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap();
+    output
+}
+
+#[test]
+fn a_compiler_has_its_own_memory_and_no_more() {
+    let small = compile(&component(1), 2 << 30);
+    assert!(
+        small.status.success() && small.stdout.starts_with(b"outrigger-pipe 1"),
+        "{small:?}"
+    );
+    let bomb = component(100_000);
+    let died = compile(&bomb, 200 << 20);
+    assert!(!died.status.success() && died.stdout.is_empty(), "{:?}", died.status);
+    let refused = compile(b"\0asm\x0d\0\x01\0nonsense", 2 << 30);
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(!refused.stderr.is_empty() && refused.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn a_bomb_of_a_component_is_one_sentence_and_the_next_one_is_served() {
+    let engine = |memory_bytes| {
+        Engine::new(&EngineOptions {
+            pooling: false,
+            compiler: Some(Compiler {
+                program: env!("CARGO_BIN_EXE_outrigger").into(),
+                memory_bytes,
+                ..Compiler::this()
+            }),
+            ..EngineOptions::default()
+        })
+        .unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtifactCache::open(dir.path().join("compiled")).unwrap();
+    let load = async |memory| {
+        let bytes = std::fs::read(metrics()).unwrap();
+        Plugin::load(&engine(memory), Some(&cache), bytes.into(), LoadOptions::default()).await
+    };
+    let error = load(64 << 20).await.unwrap_err();
+    let sentence = error.to_string();
+    assert!(
+        matches!(error, LoadError::Compile(CompileError::Died { memory, .. }) if memory == 64 << 20),
+        "{sentence}"
+    );
+    assert!(
+        sentence.starts_with("the compiler died (") && !sentence.contains('\n'),
+        "{sentence}"
+    );
+    let plugin = load(2 << 30).await.unwrap();
+    assert_eq!(
+        (plugin.manifest().name.as_str(), plugin.origin()),
+        ("metrics", Origin::Compiled)
+    );
+    // What the child made is kept, and is what this process would have made.
+    assert_eq!(load(64 << 20).await.unwrap().origin(), Origin::Cached);
 }

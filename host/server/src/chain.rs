@@ -59,6 +59,8 @@ pub struct ChainParts {
     pub registry: Arc<Registry>,
     /// What `/version` shows.
     pub version: VersionInfo,
+    /// What `/debug/plugins` shows, as JSON.
+    pub plugins: Option<Document>,
     /// Everything else.
     pub endpoint: Arc<dyn Endpoint>,
     /// How much and how long.
@@ -70,6 +72,9 @@ pub struct ChainParts {
     /// Cancelled by the listener when it drains; ends long-running answers.
     pub draining: CancellationToken,
 }
+
+/// Writes a document anew for each who asks.
+pub type Document = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
 
 /// How much and how long.
 #[derive(Debug, Clone)]
@@ -93,6 +98,7 @@ pub struct Chain {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     version: Bytes,
+    plugins: Option<Document>,
     endpoint: Arc<dyn Endpoint>,
     observation: Observation,
     request_timeout: Duration,
@@ -161,6 +167,7 @@ impl Chain {
             metrics,
             registry,
             version,
+            plugins,
             endpoint,
             limits,
             optional,
@@ -179,6 +186,7 @@ impl Chain {
             health,
             metrics,
             registry,
+            plugins,
             endpoint,
             observation,
             draining,
@@ -516,6 +524,15 @@ impl Chain {
         match path {
             "/metrics" => Some(exposition::answer(&self.registry, &parts.headers)),
             "/metrics/slis" => Some(exposition::answer(self.health.slis(), &parts.headers)),
+            "/debug/plugins" => self.plugins.as_ref().map(|write| {
+                if parts.method != Method::GET && parts.method != Method::HEAD {
+                    return Err(Status::method_not_allowed());
+                }
+                let mut response = Response::new(Body::from(write()));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                Ok(response)
+            }),
             _ if path.starts_with("/version") => version::answer(path, parts, &self.version),
             _ => {
                 let name = path.trim_start_matches('/').split('/').next().unwrap_or_default();

@@ -36,7 +36,7 @@ pub use audit::Audit;
 pub use authority::Authority;
 pub use call::{Body, Call, Endpoint, read};
 pub use certificates::{Certificates, Named, Source};
-pub use chain::{Chain, ChainParts, Limits};
+pub use chain::{Chain, ChainParts, Document, Limits};
 pub use connection::Connection;
 pub use filters::optional::Optional;
 pub use health::Health;

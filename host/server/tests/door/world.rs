@@ -144,6 +144,7 @@ impl World {
             metrics,
             registry: Arc::new(registry),
             version: VersionInfo::of("0.1.0", "", ""),
+            plugins: None,
             endpoint: setup.behind.unwrap_or_else(|| Arc::clone(&endpoint) as Arc<dyn Endpoint>),
             limits: setup.limits,
             optional: setup.optional,
