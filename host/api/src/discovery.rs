@@ -9,11 +9,12 @@ mod documents;
 mod messages;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha512};
 
-use crate::manifest::Resource;
+use crate::manifest::{Resource, Subresource, Verb};
 
 pub use documents::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions, RootPaths, VersionInfo};
 pub use messages::protobuf;
@@ -71,6 +72,39 @@ impl ServedGroup {
             format!("/apis/{}", self.name)
         }
     }
+}
+
+// === impl ServedResource ===
+
+impl ServedResource {
+    /// The kind of a subresource's documents.
+    #[must_use]
+    pub fn kind_of<'s>(&'s self, part: &'s Subresource) -> &'s str {
+        if part.kind.is_empty() { &self.resource.kind } else { &part.kind }
+    }
+}
+
+/// What may be done with a subresource, sorted. Of a stream the HTTP methods say it, as authorization reads them.
+#[must_use]
+pub fn subresource_verbs(part: &Subresource) -> Vec<String> {
+    let mut verbs = BTreeSet::new();
+    for verb in &part.verbs {
+        match verb {
+            Verb::Connect if part.methods.is_empty() => verbs.extend(["create", "get"]),
+            Verb::Connect => verbs.extend(part.methods.iter().filter_map(|method| match method.as_str() {
+                "GET" | "HEAD" => Some("get"),
+                "POST" => Some("create"),
+                "PUT" => Some("update"),
+                "PATCH" => Some("patch"),
+                "DELETE" => Some("delete"),
+                _ => None,
+            })),
+            Verb::Update => verbs.extend(["patch", "update"]),
+            Verb::Get => verbs.extend(["get"]),
+            Verb::List | Verb::Create | Verb::Delete => {}
+        }
+    }
+    verbs.into_iter().map(str::to_owned).collect()
 }
 
 /// Upper-case hexadecimal SHA-512: what upstream calls a document's hash (`discovery/aggregated/etag.go`).
@@ -159,6 +193,19 @@ mod tests {
             .collect();
         sort_versions(&mut versions);
         assert_eq!(versions.iter().map(|v| v.version.as_str()).collect::<Vec<_>>(), order);
+    }
+
+    #[test]
+    fn verbs_of_subresources_are_those_of_their_methods() {
+        for (part, want) in [
+            (Subresource::part("status", [Verb::Get, Verb::Update]), "get patch update"),
+            (Subresource::part("scale", [Verb::Get]), "get"),
+            (Subresource::connect("exec"), "create get"),
+            (Subresource::connect("log").method("GET"), "get"),
+            (Subresource::connect("proxy").method("HEAD").method("PUT").method("DELETE"), "delete get update"),
+        ] {
+            assert_eq!(subresource_verbs(&part).join(" "), want, "{}", part.name);
+        }
     }
 
     #[test]

@@ -45,48 +45,62 @@ pub fn text(json: Vec<u8>, encoding: Encoding) -> Result<Vec<u8>, EncodeError> {
 #[must_use]
 pub fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() * 2);
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    // An opening bracket waits for what follows: a closing one keeps it on the line.
-    let mut opened = false;
-    for &byte in json {
-        if in_string {
-            out.push(byte);
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
-        match byte {
-            b' ' | b'\t' | b'\r' | b'\n' => continue,
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                if !opened {
-                    new_line(&mut out, depth);
-                }
-                opened = false;
+    Indenter::default().write(json, &mut out);
+    out
+}
+
+/// Indents a document that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Indenter {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// An opening bracket waits for what follows: a closing one keeps it on the line.
+    opened: bool,
+}
+
+// === impl Indenter ===
+
+impl Indenter {
+    /// Appends the next piece, indented.
+    pub fn write(&mut self, json: &[u8], out: &mut Vec<u8>) {
+        for &byte in json {
+            if self.in_string {
                 out.push(byte);
+                self.in_string = self.escaped || byte != b'"';
+                self.escaped = !self.escaped && byte == b'\\';
                 continue;
             }
-            _ => {}
-        }
-        if opened {
-            new_line(&mut out, depth);
-            opened = false;
-        }
-        out.push(byte);
-        match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                opened = true;
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => continue,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if !self.opened {
+                        new_line(out, self.depth);
+                    }
+                    self.opened = false;
+                    out.push(byte);
+                    continue;
+                }
+                _ => {}
             }
-            b',' => new_line(&mut out, depth),
-            b':' => out.push(b' '),
-            b'"' => in_string = true,
-            _ => {}
+            if self.opened {
+                new_line(out, self.depth);
+                self.opened = false;
+            }
+            out.push(byte);
+            match byte {
+                b'{' | b'[' => {
+                    self.depth += 1;
+                    self.opened = true;
+                }
+                b',' => new_line(out, self.depth),
+                b':' => out.push(b' '),
+                b'"' => self.in_string = true,
+                _ => {}
+            }
         }
     }
-    out
 }
 
 fn new_line(out: &mut Vec<u8>, depth: usize) {

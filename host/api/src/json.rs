@@ -96,6 +96,11 @@ impl<'o> ListWriter<'o> {
         Self { out, items: 0 }
     }
 
+    /// Goes on with a list that has so many items, where the last writer was dropped.
+    pub fn resume(out: &'o mut Vec<u8>, items: usize) -> Self {
+        Self { out, items }
+    }
+
     /// Writes one item, see [`write_object`]. Items carry a type only in a PartialObjectMetadataList.
     pub fn item(&mut self, kind: Option<TypeMeta<'_>>, meta: &ObjectMeta<'_>, fields: &[u8]) {
         if self.items > 0 {
@@ -130,6 +135,18 @@ impl<'o> Members<'o> {
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out
+    }
+
+    /// Members that are finished, without braces; may be empty.
+    pub(crate) fn finished(&mut self, members: &[u8]) {
+        if members.is_empty() {
+            return;
+        }
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.out.extend_from_slice(members);
     }
 
     /// A string member, unless it is empty.

@@ -3,16 +3,22 @@
 //! This room knows nobody. Everything here can be tested with a table of inputs and answers, and each rule names where it
 //! comes from upstream.
 
+pub mod body;
+pub mod cells;
 pub mod continue_token;
 pub mod discovery;
 pub mod encode;
 pub mod identity;
 pub mod json;
+pub mod json_path;
 pub mod list_options;
 pub mod media;
 pub mod message;
 pub mod meta;
+pub mod names;
+pub mod object;
 pub mod openapi;
+pub mod patch;
 pub mod protobuf;
 pub mod query;
 pub mod quote;
@@ -22,6 +28,7 @@ pub mod status;
 pub mod table;
 pub mod time;
 pub mod watch;
+pub mod write_options;
 
 /// The manifest of a plugin, shared with the SDK.
 pub use outrigger_manifest as manifest;

@@ -11,6 +11,7 @@
 use prost::encoding::{WireType, encode_key};
 use serde_json::{Map, Value};
 
+use crate::time::Timestamp;
 use crate::protobuf::{put_block, put_present_int, put_text};
 
 /// One message.
@@ -68,6 +69,12 @@ pub enum Kind {
     Anys,
     /// Not a field: it stands in the frame around the message.
     Frame,
+    /// `meta/v1 Time`; in JSON an RFC 3339 text.
+    Time,
+    /// `map<string, string>`.
+    Pairs,
+    /// A message whose field 1 is the value as JSON.
+    Raw,
 }
 
 /// The message's bytes, without a frame.
@@ -210,6 +217,24 @@ impl Kind {
                 block(out, tag, &inner);
             }
             Self::Frame => {}
+            Self::Time => {
+                let time = value.as_str().and_then(|text| Timestamp::parse(text).ok());
+                if let Some(time) = time {
+                    let mut inner = Vec::new();
+                    put_present_int(&mut inner, 1, time.seconds());
+                    block(out, tag, &inner);
+                }
+            }
+            Self::Pairs => {
+                for (key, value) in value.as_object().into_iter().flatten() {
+                    pair(tag, key, Self::Text, value, out);
+                }
+            }
+            Self::Raw => {
+                let mut inner = Vec::new();
+                put_text(&mut inner, 1, &value.to_string());
+                block(out, tag, &inner);
+            }
             Self::Anys => each(value).for_each(|one| Self::Any.write(tag, one, true, out)),
         }
     }

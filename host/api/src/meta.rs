@@ -42,6 +42,17 @@ pub struct ObjectMeta<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Annotations; [`NONE`] for none.
     pub annotations: &'a BTreeMap<String, String>,
+    /// Whatever else somebody else wrote: see [`crate::object::Object::rest`]. Empty for what is wholly the host's.
+    pub rest: Rest<'a>,
+}
+
+/// Members of metadata as finished bytes, borrowed from [`crate::object::Rest`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rest<'a> {
+    /// JSON members without braces.
+    pub json: &'a [u8],
+    /// Protobuf fields.
+    pub protobuf: &'a [u8],
 }
 
 /// Metadata of a list. Whatever is empty is not written.
@@ -59,6 +70,17 @@ pub struct ListMeta<'a> {
 struct Decimal {
     digits: [u8; 20],
     start: usize,
+}
+
+// === impl Rest ===
+
+impl<'a> From<&'a crate::object::Rest> for Rest<'a> {
+    fn from(rest: &'a crate::object::Rest) -> Self {
+        Self {
+            json: &rest.json,
+            protobuf: &rest.protobuf,
+        }
+    }
 }
 
 // === impl Decimal ===
@@ -115,6 +137,7 @@ impl<'a> ObjectMeta<'a> {
         let mut members = Members::begin(out);
         members.text("name", self.name);
         members.text("namespace", self.namespace);
+        members.finished(self.rest.json);
         members.text("uid", self.uid);
         if self.resource_version != 0 {
             let version = Decimal::of(self.resource_version);
@@ -143,6 +166,7 @@ impl<'a> ObjectMeta<'a> {
             + self.creation.map_or(0, |t| pb::block_len(8, pb::int_len(1, t.seconds())))
             + pb::map_len(11, self.labels)
             + pb::map_len(12, self.annotations)
+            + self.rest.protobuf.len()
     }
 
     /// Appends the protobuf message.
@@ -158,6 +182,7 @@ impl<'a> ObjectMeta<'a> {
         }
         pb::put_map(out, 11, self.labels);
         pb::put_map(out, 12, self.annotations);
+        out.extend_from_slice(self.rest.protobuf);
     }
 }
 
@@ -172,6 +197,7 @@ impl Default for ObjectMeta<'_> {
             creation: None,
             labels: &NONE,
             annotations: &NONE,
+            rest: Rest::default(),
         }
     }
 }

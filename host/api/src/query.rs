@@ -40,6 +40,11 @@ impl Query {
         self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
+    /// All parameters, in their order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
     /// A flag as apimachinery reads it: absent, `0` and `false` are false, anything else is true, also nothing at all.
     #[must_use]
     pub fn flag(&self, key: &str) -> Option<bool> {

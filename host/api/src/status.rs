@@ -86,6 +86,7 @@ struct Document {
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Box<Details>>,
+    #[serde(skip_serializing_if = "is_none")]
     code: u16,
 }
 
@@ -101,6 +102,9 @@ const KIND: TypeMeta<'static> = TypeMeta {
     api_version: "v1",
     kind: "Status",
 };
+
+const WELL: u16 = 200;
+const SUCCESS: &str = "Success";
 
 // === impl Status ===
 
@@ -204,6 +208,73 @@ impl Status {
             "NotAcceptable",
             format!("only the following media types are accepted: {}", accepted.join(", ")),
         )
+    }
+
+    /// 403 Forbidden by whoever stands behind the resource, in his own sentence (`errors.NewForbidden`).
+    #[must_use]
+    pub fn denied(group: &str, resource: &str, name: &str, sentence: &str) -> Self {
+        let of = group_resource(group, resource);
+        let message = match name {
+            "" => format!("{of} is forbidden: {sentence}"),
+            name => format!("{of} {} is forbidden: {sentence}", Quoted(name)),
+        };
+        Self::failure(403, "Forbidden", message).about(group, resource, name)
+    }
+
+    /// 409 AlreadyExists.
+    #[must_use]
+    pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
+        let message = format!("{} {} already exists", group_resource(group, resource), Quoted(name));
+        Self::failure(409, "AlreadyExists", message).about(group, resource, name)
+    }
+
+    /// 409 AlreadyExists: no name that was tried is free (`errors.NewGenerateNameConflict`).
+    #[must_use]
+    pub fn no_free_name(group: &str, resource: &str, name: &str) -> Self {
+        let mut status = Self::already_exists(group, resource, name).retry(1);
+        status.message += ", the server was not able to generate a unique name for the object";
+        status
+    }
+
+    /// 409 Conflict: the object is not as the caller thinks.
+    #[must_use]
+    pub fn conflict(group: &str, resource: &str, name: &str, sentence: impl Display) -> Self {
+        let of = group_resource(group, resource);
+        let message = format!("Operation cannot be fulfilled on {of} {}: {sentence}", Quoted(name));
+        Self::failure(409, "Conflict", message).about(group, resource, name)
+    }
+
+    /// 413 RequestEntityTooLarge, with a sentence.
+    #[must_use]
+    pub fn too_large(sentence: impl Display) -> Self {
+        Self::failure(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: {sentence}"),
+        )
+    }
+
+    /// 429 TooManyRequests, with a sentence (`errors.NewTooManyRequests`).
+    #[must_use]
+    pub fn exhausted(sentence: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self::failure(429, "TooManyRequests", sentence).retry(retry_after_seconds)
+    }
+
+    /// 422 Invalid: a JSON patch that does not fit the object. Upstream says no more than this (`errors.NewGenericServerResponse`).
+    #[must_use]
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::failure(422, "Invalid", message).about("", "", "")
+    }
+
+    /// 200 Success: the object is gone (apiserver `registry/generic/registry/store.go` `finalizeDelete`).
+    #[must_use]
+    pub fn deleted(group: &str, resource: &str, name: &str, uid: &str) -> Self {
+        let mut status = Self::failure(200, "", "").about(group, resource, name);
+        if let Some(details) = &mut status.details {
+            details.uid = uid.into();
+        }
+        status
     }
 
     /// 410 Gone.
@@ -377,8 +448,11 @@ impl std::error::Error for Status {}
 
 impl From<Status> for Document {
     fn from(status: Status) -> Self {
+        // What went well has no code: upstream's store does not fill it in.
+        let well = status.code == WELL;
         Self {
-            code: status.code,
+            status: if well { SUCCESS } else { "Failure" }.into(),
+            code: if well { 0 } else { status.code },
             reason: status.reason,
             message: status.message,
             details: status.details,
@@ -393,7 +467,7 @@ impl From<Status> for Document {
 impl From<Document> for Status {
     fn from(document: Document) -> Self {
         Self {
-            code: document.code,
+            code: if document.status == SUCCESS { WELL } else { document.code },
             reason: document.reason,
             message: document.message,
             details: document.details,
@@ -432,6 +506,14 @@ fn group_resource(group: &str, resource: &str) -> String {
 )]
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if passes a reference"
+)]
+fn is_none(code: &u16) -> bool {
+    *code == 0
 }
 
 /// `meta/v1` in protobuf (generated.proto).
@@ -490,11 +572,11 @@ mod wire {
                 metadata: Some(ListMeta {
                     continue_token: status.continue_token.as_deref().unwrap_or_default().to_owned(),
                 }),
-                status: "Failure".into(),
+                status: if status.code == super::WELL { super::SUCCESS } else { "Failure" }.into(),
                 message: status.message.clone(),
                 reason: status.reason.clone(),
                 details: status.details.as_deref().map(Details::from),
-                code: status.code.into(),
+                code: if status.code == super::WELL { 0 } else { status.code.into() },
             }
         }
     }
@@ -619,6 +701,18 @@ mod tests {
             ),
             (Status::gone("gone"), r#""message":"gone","reason":"Gone","code":410}"#),
             (
+                Status::already_exists("h", "ships", "a"),
+                r#""message":"ships.h \"a\" already exists","reason":"AlreadyExists","details":{"name":"a","group":"h","kind":"ships"},"code":409}"#,
+            ),
+            (
+                Status::conflict("h", "ships", "a", "no"),
+                r#""message":"Operation cannot be fulfilled on ships.h \"a\": no","reason":"Conflict","details":{"name":"a","group":"h","kind":"ships"},"code":409}"#,
+            ),
+            (
+                Status::denied("h", "ships", "", "no"),
+                r#""message":"ships.h is forbidden: no","reason":"Forbidden","details":{"group":"h","kind":"ships"},"code":403}"#,
+            ),
+            (
                 Status::failure(500, "", "failed listing"),
                 r#""message":"failed listing","code":500}"#,
             ),
@@ -627,6 +721,18 @@ mod tests {
             assert_eq!(json(&status), want);
             assert_eq!(serde_json::from_str::<Status>(&want).unwrap(), status);
         }
+    }
+
+    #[test]
+    fn what_is_deleted_is_a_success() {
+        let status = Status::deleted("h", "ships", "a", "u");
+        assert_eq!(
+            String::from_utf8(status.to_bytes(Encoding::Json { pretty: false })).unwrap(),
+            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{\"name\":\"a\",\"group\":\"h\",\
+             \"kind\":\"ships\",\"uid\":\"u\"}}\n"
+        );
+        let back: Status = serde_json::from_slice(&status.to_bytes(Encoding::Json { pretty: false })).unwrap();
+        assert_eq!(back, status);
     }
 
     #[test]

@@ -106,6 +106,16 @@ impl<'o> TableWriter<'o> {
         }
     }
 
+    /// Goes on with a table that has so many rows, where the last writer was dropped.
+    pub fn resume(out: &'o mut Vec<u8>, version: MetaVersion, include: IncludeObject, rows: usize) -> Self {
+        Self {
+            out,
+            api_version: version.api_version(),
+            include,
+            rows,
+        }
+    }
+
     /// Writes one row. `cells` are those after Name: JSON values with commas between, without outer brackets; may be
     /// empty.
     pub fn row(&mut self, cells: &[u8], object: RowObject<'_>) {

@@ -148,6 +148,29 @@ fn decimal(value: u128, unit: u128) -> String {
     format!("{whole}.{rest:0digits$}")
 }
 
+/// A duration in seconds for people, to two or three figures (apimachinery `util/duration` `HumanDuration`): `5s`, `3m20s`, `4h5m`, `2d3h`.
+#[must_use]
+pub fn human_duration(seconds: i64) -> String {
+    let pair = |whole: i64, unit: char, rest: i64, small: char| match rest {
+        0 => format!("{whole}{unit}"),
+        rest => format!("{whole}{unit}{rest}{small}"),
+    };
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        ..0 => "0s".to_owned(),
+        ..120 => format!("{seconds}s"),
+        _ if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => pair(hours, 'h', minutes % 60, 'm'),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 24 * 8 => pair(hours / 24, 'd', hours % 24, 'h'),
+        _ if hours < 24 * 365 * 2 => format!("{}d", hours / 24),
+        _ if hours < 24 * 365 * 8 => pair(hours / 24 / 365, 'y', (hours / 24) % 365, 'd'),
+        _ => format!("{}y", hours / 24 / 365),
+    }
+}
+
 /// Reads a duration as Go does (`time.ParseDuration`); `None` for zero and below.
 ///
 /// # Errors
@@ -279,6 +302,28 @@ mod tests {
             (3_600_000_000_000, "1h0m0s"),
         ] {
             assert_eq!(go_duration(Duration::from_nanos(nanos)), want);
+        }
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, want) in [
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (200, "3m20s"),
+            (3600, "60m"),
+            (4 * 3600, "4h"),
+            (4 * 3600 + 300, "4h5m"),
+            (30 * 3600, "30h"),
+            (49 * 3600, "2d1h"),
+            (100 * 86_400, "100d"),
+            (3 * 365 * 86_400 + 86_400, "3y1d"),
+            (9 * 365 * 86_400, "9y"),
+        ] {
+            assert_eq!(human_duration(seconds), want, "{seconds}");
         }
     }
 }

@@ -111,6 +111,7 @@ fn metadata_has_the_order_and_the_gaps_of_gos_structs() {
         creation: Some(Timestamp::from_seconds(0)),
         labels: &labels,
         annotations: &annotations,
+        rest: outrigger_api::meta::Rest::default(),
     };
     for (meta, want) in [
         (ObjectMeta::default(), "{}"),
@@ -376,6 +377,7 @@ fn a_length_is_reckoned_as_it_is_written() {
             creation: Some(Timestamp::from_seconds(-1)),
             labels: &map,
             annotations: &map,
+            rest: outrigger_api::meta::Rest::default(),
         },
         ObjectMeta {
             creation: Some(Timestamp::from_seconds(0)),

@@ -416,6 +416,7 @@ fn kept(row: GuestRow) -> Row {
         fields: inside(&row.fields).into(),
         protobuf: row.protobuf.into_boxed_slice(),
         cells: inside(&row.cells).into(),
+        meta: None,
     }
 }
 

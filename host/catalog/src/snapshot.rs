@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use outrigger_api::cells::Cells;
 use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_versions};
-use outrigger_api::manifest::{Backing, Resource, Shadow};
+use outrigger_api::manifest::{Backing, Column, Resource, Shadow, Verb};
 use outrigger_storage::{LiveIndex, Table};
 
 use crate::verbs::verbs;
@@ -33,6 +34,8 @@ pub struct Served {
     pub standing: Arc<Standing>,
     /// The plugin's running version; none for what is built in.
     pub guest: Option<Arc<dyn Guest>>,
+    /// How the cells of its columns are found in an object; none for a table, whose rows bring their cells.
+    pub cells: Option<Cells>,
 }
 
 /// All that is served at one moment.
@@ -50,12 +53,18 @@ pub struct Snapshot {
 impl Served {
     /// A resource in one of its versions, over its table.
     #[must_use]
-    pub fn new(resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+    pub fn new(mut resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+        let is_table = matches!(resource.backing, Backing::Table { .. });
+        if !is_table && resource.columns.is_empty() {
+            // What a CRD shows that declares no columns.
+            resource.columns.push(Column::date("Age").path(".metadata.creationTimestamp"));
+        }
         let api_version = match &*resource.group {
             "" => version.into(),
             group => format!("{group}/{version}").into(),
         };
         Self {
+            cells: (!is_table).then(|| Cells::of(&resource.columns)),
             resource,
             plugin,
             api_version,
@@ -69,6 +78,15 @@ impl Served {
     #[must_use]
     pub fn by(self, guest: Option<Arc<dyn Guest>>) -> Self {
         Self { guest, ..self }
+    }
+
+    /// Seconds between two looks, if its objects are a plugin's own and all callers share one list of them.
+    #[must_use]
+    pub fn poll_seconds(&self) -> Option<u32> {
+        match &self.resource.backing {
+            Backing::Virtual { verbs, poll_seconds } if *poll_seconds > 0 && verbs.contains(&Verb::List) => Some(*poll_seconds),
+            _ => None,
+        }
     }
 
     /// The same with a standing that its collectors feed; without one it is always worth an answer.

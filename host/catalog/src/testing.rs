@@ -1,22 +1,26 @@
 //! Plugins that are plain functions, for the tests of this room and of those above it.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::{Collector, Each, Manifest, Resource, Scope};
-use outrigger_sandbox::{CallError, Collected};
+use outrigger_sandbox::{Answered, Ask, CallError, Collected, Request};
 
 use crate::{Guest, Installed};
 
 type Work = dyn Fn(&str, &[u8]) -> Result<Collected, CallError> + Send + Sync;
+type Responds = dyn Fn(Arc<Request>, Ask) -> Pin<Box<dyn Future<Output = Result<Answered, CallError>> + Send>> + Send + Sync;
 
 /// A guest without Wasm.
 pub struct Native {
     manifest: Manifest,
     digest: String,
     work: Box<Work>,
+    responds: Option<Box<Responds>>,
     migrates: BTreeMap<u32, Vec<u8>>,
     hangs: bool,
 }
@@ -40,6 +44,28 @@ impl Native {
             manifest,
             digest: digest.into(),
             work: Box::new(work),
+            responds: None,
+            migrates: BTreeMap::new(),
+            hangs: false,
+        }
+    }
+
+    /// A plugin with one virtual resource and a responder that is a function.
+    #[must_use]
+    pub fn responding<F>(
+        name: &str,
+        digest: &str,
+        resource: Resource,
+        responds: impl Fn(Arc<Request>, Ask) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Answered, CallError>> + Send + 'static,
+    {
+        Self {
+            manifest: Manifest::new(name, "0.1.0").resource(resource),
+            digest: digest.into(),
+            work: Box::new(|_, _| Ok(Collected::default())),
+            responds: Some(Box::new(move |request, ask| Box::pin(responds(request, ask)))),
             migrates: BTreeMap::new(),
             hangs: false,
         }
@@ -87,6 +113,20 @@ impl Guest for Native {
             std::future::pending::<()>().await;
         }
         (self.work)(target, state)
+    }
+
+    async fn respond(&self, request: Arc<Request>, ask: Ask, deadline: Duration) -> Result<Answered, CallError> {
+        let Some(responds) = &self.responds else {
+            return Err(self.lacks("responder"));
+        };
+        let call = request.verb.clone();
+        let late = || CallError::Deadline {
+            plugin: self.manifest.name.clone(),
+            call,
+            after: deadline,
+            frames: Vec::new(),
+        };
+        tokio::time::timeout(deadline, responds(request, ask)).await.map_err(|_| late())?
     }
 
     async fn migrate(&self, _collector: &str, old: u32, _state: &[u8]) -> Option<Vec<u8>> {

@@ -11,7 +11,7 @@ use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
 use outrigger_background::{Collectors, Options, Targets};
 use outrigger_catalog::{Catalog, Folder};
-use outrigger_resources::{Tables, WatchMetrics};
+use outrigger_resources::{ReadMetrics, Resources};
 use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
     Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
@@ -164,8 +164,8 @@ impl Host {
         let watching = outrigger_resources::Options {
             min_request_timeout: door.limits.min_request_timeout,
         };
-        let tables = Tables::new(WatchMetrics::register(&mut registry), watching);
-        let routes = Routes::new(self.catalog.clone(), tables, ready);
+        let resources = Resources::new(self.catalog.clone(), ReadMetrics::register(&mut registry), watching);
+        let routes = Routes::new(self.catalog.clone(), resources, ready);
         let chain = Chain::new(ChainParts {
             authenticator: door.authenticator,
             authorizer: door.authorizer,

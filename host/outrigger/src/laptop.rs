@@ -206,6 +206,7 @@ impl Machine {
                 created: created(&pod),
                 fields: members(pod.as_object_mut()),
                 protobuf: [].into(),
+                meta: None,
                 cells: json!([phase, containers.to_string()])
                     .to_string()
                     .trim_matches(['[', ']'])
@@ -224,6 +225,7 @@ impl Machine {
             created: None,
             fields: br#""spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}"#.as_slice().into(),
             protobuf: [].into(),
+            meta: None,
             cells: br#""Active""#.as_slice().into(),
         });
         let snapshot = catalog.snapshot();
@@ -274,6 +276,7 @@ impl Machine {
             created: None,
             fields: members(node.as_object_mut()),
             protobuf: [].into(),
+            meta: None,
             cells: json!(["Ready", cpus.to_string(), memory])
                 .to_string()
                 .trim_matches(['[', ']'])

@@ -1,12 +1,16 @@
 //! The Kubernetes verbs over what stands behind a resource.
 //!
-//! Today that is a table: rows that collectors fetched, read and watched without entering a guest. A request has been
-//! authenticated and authorized when it comes here; what leaves is a finished document in the encoding that was asked for, a
-//! stream of events, or a [`Status`](outrigger_api::status::Status).
+//! [`Resources::answer`] is the one entry for requests of every backing: a *table* (rows that collectors fetched, read and watched without
+//! entering a guest: `tables`) and a *virtual* resource (objects that a plugin computes on demand: `responder`). A *stored* one will be a
+//! third room beside them. A request has been authenticated and authorized when it comes here; what leaves is a finished document in
+//! the encoding that was asked for, a stream, or a [`Status`](outrigger_api::status::Status).
 
+mod asked;
 mod list;
 mod metrics;
 mod read;
+mod resources;
+mod responder;
 mod shape;
 mod tables;
 mod watch;
@@ -14,13 +18,17 @@ mod watch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use metrics::WatchMetrics;
+pub use asked::Asked;
+pub use metrics::ReadMetrics;
+pub use resources::{Conversation, Resources};
 pub use tables::{Options, Tables};
 
-/// An answer; its status is 200.
+/// An answer.
 pub enum Answer {
     /// A finished document.
     Document {
+        /// The HTTP status: 200, or 201 for what was made.
+        code: u16,
         /// `Content-Type`.
         content_type: &'static str,
         /// The bytes.
@@ -33,16 +41,31 @@ pub enum Answer {
         /// Whole events, one or many at a time; nothing is made before it is asked for.
         events: BoxStream<'static, Bytes>,
     },
+    /// What a guest writes while it is read. Dropping the stream ends the guest.
+    Stream {
+        /// The HTTP status.
+        code: u16,
+        /// `Content-Type`.
+        content_type: String,
+        /// The bytes; an error cuts the connection, so that nobody takes the half for the whole.
+        body: BoxStream<'static, Result<Bytes, BrokenOff>>,
+    },
 }
+
+/// A guest failed behind its first bytes. The log says how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the plugin failed while it was answering")]
+pub struct BrokenOff;
 
 // === impl Answer ===
 
 impl Answer {
     /// The `Content-Type`.
     #[must_use]
-    pub fn content_type(&self) -> &'static str {
+    pub fn content_type(&self) -> &str {
         match self {
             Self::Document { content_type, .. } | Self::Events { content_type, .. } => content_type,
+            Self::Stream { content_type, .. } => content_type,
         }
     }
 }

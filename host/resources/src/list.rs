@@ -123,13 +123,13 @@ impl Read<'_> {
                 if !options.field_selector.matches(&key.namespace, &key.name) {
                     return None;
                 }
-                let labels = self.served.table.labels(&key.namespace, &key.name)?;
+                let labels = self.served.table.labels_of(&entry.row)?;
                 options.label_selector.matches(&labels).then_some(Selected { entry, labels })
             })
     }
 
     /// A key as continue tokens have it: relative to what is listed.
-    fn relative(&self, key: &Key) -> String {
+    pub(crate) fn relative(&self, key: &Key) -> String {
         if self.info.namespace.is_empty() {
             key.to_string()
         } else {
@@ -138,7 +138,7 @@ impl Read<'_> {
     }
 
     /// Where a continue token starts.
-    fn first_key(&self, start: &str) -> Key {
+    pub(crate) fn first_key(&self, start: &str) -> Key {
         if !self.info.namespace.is_empty() {
             return Key::new(&self.info.namespace, start);
         }

@@ -1,4 +1,4 @@
-//! What watches count, under upstream's names (apiserver `endpoints/metrics/metrics.go`).
+//! What reading counts: watches under upstream's names (apiserver `endpoints/metrics/metrics.go`), and the lists that they are polled from.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use prometheus_client::registry::Registry;
 
 /// The families.
 #[derive(Debug, Clone)]
-pub struct WatchMetrics {
+pub struct ReadMetrics {
     events: Family<Resource, Counter>,
     sizes: Family<Resource, Histogram, fn() -> Histogram>,
     lists: Family<Scoped, Histogram, fn() -> Histogram>,
+    polls: Family<Polled, Counter>,
 }
 
 /// Those of one watch.
@@ -33,6 +34,14 @@ struct Resource {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Polled {
+    plugin: String,
+    group: String,
+    resource: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Scoped {
     group: String,
     version: String,
@@ -46,9 +55,9 @@ const LISTS: [f64; 17] = [
     0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
 
-// === impl WatchMetrics ===
+// === impl ReadMetrics ===
 
-impl WatchMetrics {
+impl ReadMetrics {
     /// Registers the families.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
@@ -59,7 +68,20 @@ impl WatchMetrics {
         registry.register("apiserver_watch_events_sizes", sizes, this.sizes.clone());
         let lists = "[BETA] Response latency distribution in seconds for watch list requests broken by group, version, resource and scope.";
         registry.register("apiserver_watch_list_duration_seconds", lists, this.lists.clone());
+        let polls = "Lists of virtual resources that were asked of plugins for all callers, by outcome: success or error";
+        registry.register("outrigger_polls", polls, this.polls.clone());
         this
+    }
+
+    /// A plugin was asked for the shared list of a resource.
+    pub(crate) fn polled(&self, plugin: &str, group: &str, resource: &str, well: bool) {
+        let of = Polled {
+            plugin: plugin.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            outcome: if well { "success" } else { "error" },
+        };
+        self.polls.get_or_create(&of).inc();
     }
 
     /// Only for resources that are served, so their number is bounded.
@@ -88,13 +110,14 @@ impl WatchMetrics {
     }
 }
 
-impl Default for WatchMetrics {
+impl Default for ReadMetrics {
     /// Families that nobody sees.
     fn default() -> Self {
         Self {
             events: Family::default(),
             sizes: Family::new_with_constructor(|| Histogram::new(SIZES)),
             lists: Family::new_with_constructor(|| Histogram::new(LISTS)),
+            polls: Family::default(),
         }
     }
 }

@@ -73,9 +73,11 @@ impl<'a> Read<'a> {
         Media::negotiate(self.accept, self.pretty, &offer)
     }
 
-    pub(crate) fn shape(&self, media: Media, include: IncludeObject) -> Shape<'_> {
+    pub(crate) fn shape(&self, media: Media, include: IncludeObject) -> Shape<'a> {
         Shape {
             resource: &self.served.resource,
+            kind: &self.served.resource.kind,
+            cells: self.served.cells.as_ref(),
             api_version: &self.served.api_version,
             media,
             include,
@@ -93,7 +95,22 @@ impl<'a> Read<'a> {
     /// One object, if it lives and there is a row for it.
     pub(crate) fn get(&self, snapshot: &outrigger_storage::Snapshot) -> Result<Answer, Status> {
         let media = self.media(Kind::One)?;
+        self.check_get()?;
         let (namespace, name) = (&*self.info.namespace, &*self.info.name);
+        let labels = self.served.table.labels(namespace, name);
+        let labels = labels.ok_or_else(|| self.no_such_object())?;
+        let key = Key::new(namespace, name);
+        let entry = snapshot.get(&key, self.now).ok_or_else(|| self.no_such_row(&key))?;
+        let include = self.include(media)?;
+        let mut out = Vec::with_capacity(OBJECT);
+        self.shape(media, include)
+            .write_one(&mut out, &Object::of(entry, &labels), true);
+        finish(out, media)
+    }
+
+    /// What no get may ask for, whatever stands behind the resource.
+    pub(crate) fn check_get(&self) -> Result<(), Status> {
+        let name = &*self.info.name;
         if self.query.flag("export") == Some(true) {
             return Err(Status::bad_request(
                 "the export parameter, deprecated since v1.14, is no longer supported",
@@ -106,15 +123,7 @@ impl<'a> Read<'a> {
                 Quoted(name)
             )));
         }
-        let labels = self.served.table.labels(namespace, name);
-        let labels = labels.ok_or_else(|| self.no_such_object())?;
-        let key = Key::new(namespace, name);
-        let entry = snapshot.get(&key, self.now).ok_or_else(|| self.no_such_row(&key))?;
-        let include = self.include(media)?;
-        let mut out = Vec::with_capacity(OBJECT);
-        self.shape(media, include)
-            .write_one(&mut out, &Object::of(entry, &labels), true);
-        finish(out, media)
+        Ok(())
     }
 
     /// The answer is 503. Asking again after a second costs us one load from memory; client-go asks ten times before it gives up, and an
@@ -154,6 +163,7 @@ pub(crate) fn finish(document: Vec<u8>, media: Media) -> Result<Answer, Status> 
         encoding => encode::text(document, encoding).map_err(Status::internal_error)?,
     };
     Ok(Answer::Document {
+        code: 200,
         content_type: media.content_type(),
         body,
     })

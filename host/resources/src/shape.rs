@@ -3,9 +3,13 @@
 //! Rows are finished bytes; here they get type, metadata and frames. YAML and indented JSON are made from compact JSON at the
 //! very end.
 
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use outrigger_api::cells::Cells;
 use outrigger_api::manifest::Resource;
 use outrigger_api::media::{Encoding, Form, Media, MetaVersion};
-use outrigger_api::meta::{ListMeta, ObjectMeta, TypeMeta};
+use outrigger_api::meta::{ListMeta, ObjectMeta, Rest, TypeMeta};
 use outrigger_api::table::{IncludeObject, RowObject, TableWriter};
 use outrigger_api::time::Timestamp;
 use outrigger_api::{json, protobuf};
@@ -15,6 +19,10 @@ use outrigger_storage::{Entry, Labels, Row};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape<'a> {
     pub(crate) resource: &'a Resource,
+    /// Kind of its objects: the resource's, or that of a subresource.
+    pub(crate) kind: &'a str,
+    /// How cells are found in objects that bring none.
+    pub(crate) cells: Option<&'a Cells>,
     /// `GROUP/VERSION`.
     pub(crate) api_version: &'a str,
     pub(crate) media: Media,
@@ -49,14 +57,27 @@ impl<'a> Object<'a> {
             fields,
             protobuf,
             cells,
+            meta,
             ..
         } = &entry.row;
+        let named = ObjectMeta {
+            resource_version: revision,
+            labels,
+            ..ObjectMeta::named(&key.namespace, &key.name)
+        };
         Self {
-            meta: ObjectMeta {
-                creation: Some(Timestamp::from(entry.created())),
-                resource_version: revision,
-                labels,
-                ..ObjectMeta::named(&key.namespace, &key.name)
+            meta: match meta {
+                Some(meta) => ObjectMeta {
+                    rest: Rest {
+                        json: &meta.json,
+                        protobuf: &meta.protobuf,
+                    },
+                    ..named
+                },
+                None => ObjectMeta {
+                    creation: Some(Timestamp::from(entry.created())),
+                    ..named
+                },
             },
             fields,
             protobuf,
@@ -72,7 +93,7 @@ impl<'a> Object<'a> {
             (Form::Object, _) => self.fields.len(),
             _ => self.cells.len() + 96,
         };
-        160 + self.meta.namespace.len() + self.meta.name.len() + labels + fields
+        160 + self.meta.namespace.len() + self.meta.name.len() + labels + fields + self.meta.rest.json.len()
     }
 }
 
@@ -82,8 +103,19 @@ impl Shape<'_> {
     fn kind(&self) -> TypeMeta<'_> {
         TypeMeta {
             api_version: self.api_version,
-            kind: &self.resource.kind,
+            kind: self.kind,
         }
+    }
+
+    /// The cells that an object brings, or those that its columns find in it as it is now.
+    fn cells<'o>(&self, object: &Object<'o>) -> Cow<'o, [u8]> {
+        let Some(cells) = self.cells.filter(|_| object.cells.is_empty()) else {
+            return Cow::Borrowed(object.cells);
+        };
+        let mut whole = Vec::new();
+        json::write_object(&mut whole, Some(self.kind()), &object.meta, object.fields);
+        let value = serde_json::from_slice(&whole).unwrap_or_default();
+        Cow::Owned(cells.write(&value, SystemTime::now()))
     }
 
     /// Appends one object that stands alone. A Table has its headers, or not.
@@ -100,7 +132,7 @@ impl Shape<'_> {
                 };
                 let columns = headers.then_some(&*self.resource.columns);
                 let mut table = TableWriter::begin(out, version, self.include, &meta, columns);
-                table.row(object.cells, self.row(object));
+                table.row(&self.cells(object), self.row(object));
                 table.finish();
             }
         }
@@ -110,7 +142,7 @@ impl Shape<'_> {
     pub(crate) fn list(&self, meta: &ListMeta<'_>, objects: &[Object<'_>]) -> Vec<u8> {
         let size: usize = objects.iter().map(|o| o.size(self.media)).sum();
         let mut out = Vec::with_capacity(FRAME + size);
-        let name = format!("{}List", self.resource.kind);
+        let name = format!("{}List", self.kind);
         let kind = TypeMeta {
             api_version: self.api_version,
             kind: &name,
@@ -138,11 +170,48 @@ impl Shape<'_> {
             }
             (Form::Table(version), _) => {
                 let mut table = TableWriter::begin(&mut out, version, self.include, meta, Some(&self.resource.columns));
-                objects.iter().for_each(|o| table.row(o.cells, self.row(o)));
+                objects.iter().for_each(|o| table.row(&self.cells(o), self.row(o)));
                 table.finish();
             }
         }
         out
+    }
+
+    /// What stands before the items of a list that is written one by one, as JSON.
+    pub(crate) fn begin_list(&self, out: &mut Vec<u8>, meta: &ListMeta<'_>) {
+        let name = format!("{}List", self.kind);
+        let kind = TypeMeta {
+            api_version: self.api_version,
+            kind: &name,
+        };
+        match self.media.form {
+            Form::Object => drop(json::ListWriter::begin(out, kind, meta)),
+            Form::PartialMetadata(v) => drop(json::ListWriter::begin(out, partial_list(v), meta)),
+            Form::Table(version) => {
+                let columns = Some(&*self.resource.columns);
+                drop(TableWriter::begin(out, version, self.include, meta, columns));
+            }
+        }
+    }
+
+    /// One item of it, behind so many others.
+    pub(crate) fn list_item(&self, out: &mut Vec<u8>, object: &Object<'_>, behind: usize) {
+        match self.media.form {
+            Form::Object => json::ListWriter::resume(out, behind).item(None, &object.meta, object.fields),
+            Form::PartialMetadata(v) => json::ListWriter::resume(out, behind).item(Some(partial(v)), &object.meta, &[]),
+            Form::Table(version) => {
+                let cells = self.cells(object);
+                TableWriter::resume(out, version, self.include, behind).row(&cells, self.row(object));
+            }
+        }
+    }
+
+    /// What stands behind its items.
+    pub(crate) fn end_list(&self, out: &mut Vec<u8>, items: usize) {
+        match self.media.form {
+            Form::Table(version) => TableWriter::resume(out, version, self.include, items).finish(),
+            _ => json::ListWriter::resume(out, items).finish(),
+        }
     }
 
     /// Appends the object of a bookmark: a type and a resource version, and maybe an annotation.

@@ -15,12 +15,12 @@ use outrigger_catalog::Served;
 
 use crate::list::PATIENCE;
 use crate::read::{Read, not_yet};
-use crate::{Answer, WatchMetrics};
+use crate::{Answer, ReadMetrics};
 
 /// Reads tables.
 #[derive(Debug)]
 pub struct Tables {
-    pub(crate) metrics: WatchMetrics,
+    pub(crate) metrics: ReadMetrics,
     pub(crate) options: Options,
 }
 
@@ -47,7 +47,7 @@ impl Default for Options {
 impl Tables {
     /// Reads tables and counts what watches send.
     #[must_use]
-    pub fn new(metrics: WatchMetrics, options: Options) -> Self {
+    pub fn new(metrics: ReadMetrics, options: Options) -> Self {
         Self { metrics, options }
     }
 

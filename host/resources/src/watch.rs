@@ -375,6 +375,8 @@ impl Watch {
     fn shape(&self) -> Shape<'_> {
         Shape {
             resource: &self.served.resource,
+            kind: &self.served.resource.kind,
+            cells: self.served.cells.as_ref(),
             api_version: &self.how.version,
             media: self.how.media,
             include: self.how.include,

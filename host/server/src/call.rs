@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Notebook;
+use crate::connection::Handover;
 use crate::filters::body::MAX_BYTES;
 use crate::warnings::Warnings;
 
@@ -31,6 +32,13 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Whether this resource (or subresource) is served. Only such names become labels of metrics: a caller must not be able
     /// to make series by inventing resources. Asked when a combination is seen first, not for each request.
     fn serves(&self, info: &RequestInfo) -> bool;
+
+    /// Whether a request stays open beyond those that stay open everywhere: a stream of a subresource. Not asked for requests without a
+    /// subresource.
+    fn stays_open(&self, info: &RequestInfo) -> bool {
+        let _ = info;
+        false
+    }
 
     /// Answers. Refusals are a `Status` here too; [`crate::Client::refuse`] writes one.
     async fn answer(&self, call: Call) -> Response<Body>;
@@ -56,6 +64,10 @@ pub struct Call {
     pub warnings: Warnings,
     /// The request's event in the audit log.
     pub audit: Notebook,
+    /// The `Audit-ID`.
+    pub audit_id: String,
+    /// For an answer that makes something else of the connection.
+    pub handover: Handover,
 }
 
 /// Reads a request's body whole.

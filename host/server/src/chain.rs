@@ -329,7 +329,7 @@ impl Chain {
             }
         };
         track.series = Some(self.metrics.series(&info, &parts, || self.endpoint.serves(&info)));
-        track.long_running = long_running::is(&info);
+        track.long_running = long_running::is(&info) || (!info.subresource.is_empty() && self.endpoint.stays_open(&info));
         if let Some(retry_after) = &self.optional.retry_after {
             match retry_after.enter(&info.path, &parts.headers) {
                 // Who is long-running is told to end by the drain, and not waited for.
@@ -453,10 +453,16 @@ impl Chain {
             let message = "the request has been made before all known HTTP paths have been installed, please try again";
             return Err(Status::service_unavailable(message, 5));
         }
-        let mut body = body::limited(&parts.headers, request_body)?;
-        if let Some(trail) = &track.trail {
-            body = trail.request_body(&parts.headers, body);
-        }
+        // A stream has no length that anybody could limit, and is no object.
+        let body = if track.long_running {
+            Body::new(request_body)
+        } else {
+            let body = body::limited(&parts.headers, request_body)?;
+            match &track.trail {
+                Some(trail) => trail.request_body(&parts.headers, body),
+                None => body,
+            }
+        };
         let call = Call {
             info,
             identity,
@@ -466,6 +472,13 @@ impl Chain {
             draining: self.draining.clone(),
             warnings: track.warnings.clone(),
             audit: audited,
+            audit_id: track
+                .audit_id
+                .as_ref()
+                .and_then(|id| id.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+            handover: connection.handover().clone(),
         };
         Ok(self.endpoint.answer(call).await)
     }

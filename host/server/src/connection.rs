@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use outrigger_auth::Peer;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,13 @@ pub struct Connection {
     opened: Instant,
     last_active: AtomicU64,
     certificate_ends: OnceLock<Option<i64>>,
+    handover: Handover,
 }
+
+/// What a connection becomes when HTTP on it is over: work that an upgraded request has left. Whoever drove the connection does it then, in
+/// the same task and the same slot.
+#[derive(Clone, Default)]
+pub struct Handover(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
 
 /// Who is nobody may ask this often on one HTTP/2 connection: GOAWAY takes a while to arrive, and a client may have sent several
 /// requests at once. Beyond that it is not listening.
@@ -54,7 +61,14 @@ impl Connection {
             opened: Instant::now(),
             last_active: zero(),
             certificate_ends: OnceLock::new(),
+            handover: Handover::default(),
         }
+    }
+
+    /// What is left to do when HTTP is over.
+    #[must_use]
+    pub fn handover(&self) -> &Handover {
+        &self.handover
     }
 
     /// Takes no further requests: GOAWAY on HTTP/2, `Connection: close` on HTTP/1.1.
@@ -121,6 +135,25 @@ impl Connection {
         self.opened
             .elapsed()
             .saturating_sub(Duration::from_millis(self.last_active.load(Ordering::Relaxed)))
+    }
+}
+
+// === impl Handover ===
+
+impl Handover {
+    /// Leaves work for when the connection is no longer HTTP.
+    pub fn leave(&self, work: BoxFuture<'static, ()>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+    }
+
+    pub(crate) fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl std::fmt::Debug for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handover").finish_non_exhaustive()
     }
 }
 

@@ -30,6 +30,7 @@ pub mod suites;
 pub mod tls;
 pub mod traces;
 mod version;
+mod websocket;
 pub mod warnings;
 
 pub use audit::Audit;
@@ -37,7 +38,7 @@ pub use authority::Authority;
 pub use call::{Body, Call, Endpoint, read};
 pub use certificates::{Certificates, Named, Source};
 pub use chain::{Chain, ChainParts, Document, Limits};
-pub use connection::Connection;
+pub use connection::{Connection, Handover};
 pub use filters::optional::Optional;
 pub use health::Health;
 pub use listener::{Drained, GO_MAX_STREAMS, Server, ServerOptions};

@@ -12,7 +12,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use outrigger_auth::Peer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -277,18 +277,23 @@ impl Shared {
         });
         let io = TokioIo::new(tls);
         let ended = if is_http2 {
-            self.until_done(&connection, self.http2().serve_connection(io, service)).await
+            self.until_done(&connection, self.http2().serve_connection(io, service), |c| c.graceful_shutdown()).await
         } else {
-            self.until_done(&connection, self.http1().serve_connection(io, service)).await
+            self.until_done(&connection, self.http1().serve_connection(io, service).with_upgrades(), |c| c.graceful_shutdown()).await
         };
         if let Err(error) = ended {
             tracing::debug!(%remote, %error, "the connection broke off");
+        } else if let Some(work) = connection.handover().take() {
+            work.await;
         }
     }
 
     /// Drives a connection: on its own until it ends, is idle for too long, or shall end; then until what is under way is done.
     /// Returning drops it: a client that does not read what is left for it, or goes on although it was sent away, is cut off.
-    async fn until_done<C: GracefulConnection>(&self, connection: &Connection, driven: C) -> Result<(), C::Error> {
+    async fn until_done<C, E>(&self, connection: &Connection, driven: C, end: impl Fn(Pin<&mut C>)) -> Result<(), E>
+    where
+        C: Future<Output = Result<(), E>>,
+    {
         let mut driven = pin!(driven);
         let most = self.options.idle.min(LOOK);
         let mut look = pin!(tokio::time::sleep(most));
@@ -321,7 +326,7 @@ impl Shared {
                 _ = timeout(FIRST_REQUEST, first) => {}
             }
         }
-        driven.as_mut().graceful_shutdown();
+        end(driven.as_mut());
         let ending = tokio::time::Instant::now();
         look.as_mut().reset(look_again(most));
         loop {

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,26 +14,37 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use http::Response;
+use axum::body::BodyDataStream;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
 use outrigger_api::media::is_pretty;
 use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
-use outrigger_catalog::{Catalog, Snapshot};
-use outrigger_resources::{Answer, Tables};
+use outrigger_api::manifest::Backing;
+use outrigger_catalog::{Catalog, Served, Snapshot};
+use outrigger_resources::{Answer, Asked, BrokenOff, Resources};
+use outrigger_sandbox::{ContractError, HostError, Input};
+use tokio::time::Instant;
 
-use crate::call::{Body, Call, Endpoint};
+use crate::call::{self, Body, Call, Endpoint};
 use crate::documents;
 use crate::metrics::DeprecatedApi;
 use crate::refusal::Client;
 use crate::warnings::Warnings;
+use crate::websocket;
 
 /// The endpoint behind the filters.
 pub struct Routes {
     catalog: Arc<Catalog>,
-    tables: Tables,
+    resources: Resources,
     ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// A request's body as a guest reads it.
+struct Upload {
+    body: BodyDataStream,
+    rest: Bytes,
 }
 
 /// What the headers of a request say about its answer.
@@ -50,19 +62,79 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 impl Routes {
     /// Routes over a catalog. `ready` says whether the catalog is filled by now: before that nothing is known to be absent.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub fn new(catalog: Arc<Catalog>, resources: Resources, ready: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
             catalog,
-            tables,
+            resources,
             ready: Box::new(ready),
         }
     }
 
-    async fn resource(&self, snapshot: &Snapshot, info: &RequestInfo, query: &Query, wish: &Wish<'_>) -> Result<Answer, Status> {
-        let served = snapshot
-            .resource(&info.api_group, &info.api_version, &info.resource)
-            .ok_or_else(Status::generic_not_found)?;
-        self.tables.read(served, info, query, wish.accept, wish.pretty).await
+    /// A request for a resource that is served.
+    async fn resource(&self, served: &Arc<Served>, call: &mut Call, query: &Query, wish: &Wish<'_>) -> Result<Response<Body>, Status> {
+        let stream = Resources::stream(served, &call.info.subresource);
+        let content_type = text(&call.parts.headers, header::CONTENT_TYPE).map(str::to_owned);
+        let method = call.parts.method.clone();
+        let body = std::mem::take(&mut call.body);
+        let (from, body) = match (stream, call.info.verb.as_str()) {
+            (Some(_), _) => (Some(body), Bytes::new()),
+            (None, "create" | "update" | "patch" | "delete" | "deletecollection") => (None, call::read(body).await?),
+            (None, _) => (None, Bytes::new()),
+        };
+        let warnings = call.warnings.clone();
+        let warn = move |text: &str| warnings.add(text);
+        let now = Instant::now();
+        let asked = Asked {
+            served,
+            info: &call.info,
+            query,
+            accept: wish.accept,
+            pretty: wish.pretty,
+            method: method.as_str(),
+            content_type: content_type.as_deref(),
+            body: &body,
+            caller: &call.identity,
+            audit_id: &call.audit_id,
+            // A stream is as long as the plugin's own limit.
+            deadline: call.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now)),
+            warn: &warn,
+        };
+        let answer = match (stream, from) {
+            (Some(stream), _) if websocket::is_request(&call.parts.headers) => {
+                let ends = (&call.handover, call.draining.clone());
+                return websocket::answer(&self.resources, &asked, stream, &mut call.parts, ends);
+            }
+            (Some(_), Some(from)) => return streamed(self.resources.connect(&asked, Box::new(Upload::of(from))).await?),
+            _ => self.resources.answer(&asked).await?,
+        };
+        let gzip = text(&call.parts.headers, header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
+        let response = match answer {
+            Answer::Document {
+                code,
+                content_type,
+                body,
+            } => whole(code, content_type, body),
+            Answer::Stream {
+                code,
+                content_type,
+                body,
+            } if gzip => return compressing(code, &content_type, body),
+            answer => return streamed(answer),
+        };
+        let is_table = matches!(served.resource.backing, Backing::Table { .. });
+        if is_table && call.audit.wants_response_object() && is_protobuf(&response) {
+            // The audit log wants JSON, whatever the client wanted.
+            let accept = wish.accept.map(|a| a.replace(PROTOBUF, "application/json"));
+            let asked = Asked {
+                accept: accept.as_deref(),
+                pretty: false,
+                ..asked
+            };
+            if let Ok(Answer::Document { body, .. }) = self.resources.answer(&asked).await {
+                call.audit.response_object(body.into());
+            }
+        }
+        compressed(response, gzip).await
     }
 }
 
@@ -73,62 +145,71 @@ impl Endpoint for Routes {
     }
 
     fn serves(&self, info: &RequestInfo) -> bool {
-        let known = || {
-            self.catalog
-                .snapshot()
-                .resource(&info.api_group, &info.api_version, &info.resource)
-                .is_some()
-        };
-        info.subresource.is_empty() && known()
+        let snapshot = self.catalog.snapshot();
+        let served = snapshot.resource(&info.api_group, &info.api_version, &info.resource);
+        served.is_some_and(|served| {
+            let mut parts = served.resource.subresources.iter();
+            info.subresource.is_empty() || parts.any(|part| part.name == info.subresource)
+        })
     }
 
-    async fn answer(&self, call: Call) -> Response<Body> {
-        let Call {
-            info,
-            parts,
-            warnings,
-            audit,
-            ..
-        } = call;
-        let text = |name: HeaderName| parts.headers.get(name).and_then(|v| v.to_str().ok());
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
+    fn stays_open(&self, info: &RequestInfo) -> bool {
+        let snapshot = self.catalog.snapshot();
+        let served = snapshot.resource(&info.api_group, &info.api_version, &info.resource);
+        served.is_some_and(|served| Resources::stream(served, &info.subresource).is_some())
+    }
+
+    async fn answer(&self, mut call: Call) -> Response<Body> {
+        let client = Client::of(&call.parts);
+        let query = Query::parse(call.parts.uri.query().unwrap_or_default());
+        let accept = text(&call.parts.headers, header::ACCEPT).map(str::to_owned);
         let wish = Wish {
-            accept: text(header::ACCEPT),
-            pretty: is_pretty(&query, text(header::USER_AGENT)),
+            accept: accept.as_deref(),
+            pretty: is_pretty(&query, text(&call.parts.headers, header::USER_AGENT)),
         };
         let snapshot = self.catalog.snapshot();
+        let info = &call.info;
         if !info.is_resource_request {
-            let answered = documents::answer(snapshot.documents(), &info.path, &parts, &query).await;
-            return answered.unwrap_or_else(|status| Client::of(&parts).refuse(&status));
+            let answered = documents::answer(snapshot.documents(), &info.path, &call.parts, &query).await;
+            return answered.unwrap_or_else(|status| client.refuse(&status));
         }
-        let deprecated = deprecation(&snapshot, &info, &warnings);
-        let attach = |mut response: Response<Body>| {
-            if let Some(api) = deprecated.clone() {
-                response.extensions_mut().insert(api);
-            }
-            response
+        let deprecated = deprecation(&snapshot, info, &call.warnings);
+        let served = snapshot.resource(&info.api_group, &info.api_version, &info.resource).cloned();
+        drop(snapshot);
+        let answered = match served {
+            Some(served) => self.resource(&served, &mut call, &query, &wish).await,
+            None => Err(Status::generic_not_found()),
         };
-        let response = match self.resource(&snapshot, &info, &query, &wish).await {
-            Ok(Answer::Document { content_type, body }) => whole(content_type, body),
-            Ok(Answer::Events { content_type, events }) => return attach(streamed(content_type, events)),
-            Err(status) => return attach(Client::of(&parts).refuse(&status)),
-        };
-        if audit.wants_response_object() && is_protobuf(&response) {
-            // The audit log wants JSON, whatever the client wanted.
-            let accept = wish.accept.map(|a| a.replace(PROTOBUF, "application/json"));
-            let wish = Wish {
-                accept: accept.as_deref(),
-                pretty: false,
-            };
-            if let Ok(Answer::Document { body, .. }) = self.resource(&snapshot, &info, &query, &wish).await {
-                audit.response_object(body.into());
+        let mut response = answered.unwrap_or_else(|status| client.refuse(&status));
+        if let Some(api) = deprecated {
+            response.extensions_mut().insert(api);
+        }
+        response
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    fn of(body: Body) -> Self {
+        Self {
+            body: body.into_data_stream(),
+            rest: Bytes::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Input for Upload {
+    async fn read(&mut self, most: usize) -> Result<Bytes, HostError> {
+        while self.rest.is_empty() {
+            match self.body.next().await {
+                Some(Ok(bytes)) => self.rest = bytes,
+                Some(Err(error)) => return Err(ContractError::Unavailable(format!("the body broke off: {error}"))),
+                None => return Ok(Bytes::new()),
             }
         }
-        let gzip = text(header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
-        attach(match compressed(response, gzip).await {
-            Ok(response) => response,
-            Err(status) => Client::of(&parts).refuse(&status),
-        })
+        Ok(self.rest.split_to(most.min(self.rest.len())))
     }
 }
 
@@ -162,21 +243,63 @@ fn is_protobuf(response: &Response<Vec<u8>>) -> bool {
     kind.is_some_and(|k| k.as_bytes().starts_with(PROTOBUF.as_bytes()))
 }
 
-fn whole(content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|v| v.to_str().ok())
+}
+
+fn whole(code: u16, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or_default();
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
-/// A watch. Its headers leave at once, before there is any event.
-fn streamed(content_type: &'static str, events: BoxStream<'static, Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::from_stream(events.map(Ok::<_, Infallible>)));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+/// What is made while it is read. The headers of a watch leave at once, before there is any event.
+fn streamed(answer: Answer) -> Result<Response<Body>, Status> {
+    let kind = HeaderValue::from_str(answer.content_type()).map_err(Status::internal_error)?;
+    let (code, body) = match answer {
+        Answer::Events { events, .. } => (200, Body::from_stream(events.map(Ok::<_, Infallible>))),
+        Answer::Stream { code, body, .. } => (code, Body::from_stream(body)),
+        Answer::Document { code, body, .. } => (code, Body::from(body)),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).map_err(Status::internal_error)?;
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// A list that is compressed piece by piece as it is written.
+fn compressing(code: u16, content_type: &str, body: BoxStream<'static, Result<Bytes, BrokenOff>>) -> Result<Response<Body>, Status> {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let pieces = futures::stream::unfold(Some((body, encoder)), |state| async move {
+        let (mut body, mut encoder) = state?;
+        loop {
+            let piece = match body.next().await {
+                Some(Ok(piece)) => piece,
+                Some(Err(broken)) => return Some((Err(broken), None)),
+                // Writing to memory does not fail.
+                None => return Some((encoder.finish().map(Bytes::from).map_err(|_| BrokenOff), None)),
+            };
+            if encoder.write_all(&piece).is_err() {
+                return Some((Err(BrokenOff), None));
+            }
+            let small = std::mem::take(encoder.get_mut());
+            if !small.is_empty() {
+                return Some((Ok(small.into()), Some((body, encoder))));
+            }
+        }
+    });
+    let mut response = streamed(Answer::Stream {
+        code,
+        content_type: content_type.to_owned(),
+        body: pieces.boxed(),
+    })?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Ok(response)
 }
 
 /// Whether an `Accept-Encoding` takes gzip.

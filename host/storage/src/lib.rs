@@ -8,6 +8,6 @@ pub mod table;
 
 pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
 pub use live::{Labels, LiveIndex, Nothing};
-pub use row::{Entry, Key, Row};
+pub use row::{Entry, Key, Meta, Row};
 pub use snapshot::Snapshot;
 pub use table::{NotYet, Table, Watching};

@@ -27,6 +27,21 @@ pub struct Row {
     pub protobuf: Box<[u8]>,
     /// The cells of the columns after Name: a JSON array **without the outer brackets**; may be empty.
     pub cells: Box<[u8]>,
+    /// Its metadata, if its author wrote it; else the host knows it (name, creation, labels of the object that the row speaks of).
+    pub meta: Option<Box<Meta>>,
+}
+
+/// Metadata that a row's author wrote. The resource version that readers see is the table's all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// All but name, namespace, resourceVersion and labels: finished JSON members without braces.
+    pub json: Box<[u8]>,
+    /// The same fields of `ObjectMeta` in protobuf.
+    pub protobuf: Box<[u8]>,
+    /// The author's own resource version; empty if he has none.
+    pub version: Box<str>,
 }
 
 /// A row as a snapshot holds it.

@@ -129,6 +129,16 @@ impl Table {
         }
     }
 
+    /// The labels that a row has now: those that its author wrote, or those of the object that it speaks of; `None` if that does not
+    /// exist.
+    #[must_use]
+    pub fn labels_of(&self, row: &Row) -> Option<Arc<Labels>> {
+        match &row.meta {
+            Some(meta) => Some(Arc::clone(&meta.labels)),
+            None => self.labels(&row.key.namespace, &row.key.name),
+        }
+    }
+
     /// The rows as they are now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -224,8 +234,34 @@ impl Table {
                 }
             }
             for row in rows {
-                let labels = self.labels(&row.key.namespace, &row.key.name);
+                let labels = self.labels_of(&row);
                 draft.put(row, source, at, expires, labels);
+            }
+        });
+    }
+
+    /// Adds or replaces one row of `source`, and leaves its others alone. Returns the row as it is now.
+    pub fn put(&self, source: &Arc<str>, row: Row, at: SystemTime, keep: Duration) -> Option<Arc<Entry>> {
+        let expires = at.checked_add(keep).unwrap_or(at);
+        let key = row.key.clone();
+        self.change(at, |draft, sources| {
+            let labels = self.labels_of(&row);
+            if draft.rows.get(&key).is_none_or(|e| e.source != *source) {
+                sources.entry(Arc::clone(source)).or_default().push(key.clone());
+            }
+            draft.put(row, source, at, expires, labels);
+        });
+        self.snapshot().rows.get(&key).cloned()
+    }
+
+    /// Takes away one row of `source`, if it is there.
+    pub fn remove(&self, source: &Arc<str>, key: &Key) {
+        self.change(SystemTime::now(), |draft, sources| {
+            if draft.rows.get(key).is_some_and(|e| e.source == *source) {
+                draft.remove(key);
+                if let Some(keys) = sources.get_mut(source) {
+                    keys.retain(|k| k != key);
+                }
             }
         });
     }

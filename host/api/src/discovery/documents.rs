@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{ServedGroup, ServedResource, ServedVersion};
-use crate::manifest::Scope;
+use super::{ServedGroup, ServedResource, ServedVersion, subresource_verbs};
+use crate::manifest::{Scope, Subresource};
 
 /// `/api`: the versions of the core group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,6 +113,16 @@ struct ApiResourceDiscovery {
     short_names: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     categories: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subresources: Vec<ApiSubresourceDiscovery>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiSubresourceDiscovery {
+    subresource: String,
+    response_kind: ResponseKind,
+    verbs: Vec<String>,
 }
 
 /// Group and version are empty where they are those of the list (apiserver `ConvertGroupVersionIntoToDiscovery`).
@@ -220,13 +230,35 @@ impl ApiResourceList {
             short_names: served.resource.short_names.clone(),
             categories: served.resource.categories.clone(),
         };
+        // A subresource stands behind its resource, under a name of two parts.
+        let parts = |served: &ServedResource| {
+            let mut parts: Vec<ApiResource> = served.resource.subresources.iter().map(|part| part_of(served, part)).collect();
+            parts.sort_by(|a, b| a.name.cmp(&b.name));
+            parts
+        };
         Self {
             kind: "APIResourceList",
             // Core's has none (apiserver `stripVersionNegotiatedSerializer`).
             api_version: if group.is_core() { "" } else { "v1" },
             group_version: group.api_version(&version.version),
-            resources: version.resources.iter().map(resource).collect(),
+            resources: version
+                .resources
+                .iter()
+                .flat_map(|served| std::iter::once(resource(served)).chain(parts(served)))
+                .collect(),
         }
+    }
+}
+
+fn part_of(served: &ServedResource, part: &Subresource) -> ApiResource {
+    ApiResource {
+        name: format!("{}/{}", served.resource.plural, part.name),
+        singular_name: String::new(),
+        namespaced: served.resource.scope == Scope::Namespaced,
+        kind: served.kind_of(part).to_owned(),
+        verbs: subresource_verbs(part),
+        short_names: Vec::new(),
+        categories: Vec::new(),
     }
 }
 
@@ -280,6 +312,20 @@ impl ApiVersionDiscovery {
             verbs: served.verbs.clone(),
             short_names: served.resource.short_names.clone(),
             categories: served.resource.categories.clone(),
+            subresources: {
+                let mut parts: Vec<_> = served.resource.subresources.iter().collect();
+                parts.sort_by(|a, b| a.name.cmp(&b.name));
+                let part = |part: &Subresource| ApiSubresourceDiscovery {
+                    subresource: part.name.clone(),
+                    response_kind: ResponseKind {
+                        group: "",
+                        version: "",
+                        kind: served.kind_of(part).to_owned(),
+                    },
+                    verbs: subresource_verbs(part),
+                };
+                parts.into_iter().map(part).collect()
+            },
         };
         let resources = version.resources.iter().map(resource).collect();
         Self {

@@ -30,6 +30,8 @@ const LIST_METADATA: &str = "Standard list metadata. More info: https://git.k8s.
 pub(super) struct Names {
     pub kind: String,
     pub list: String,
+    /// Of the documents of its subresources, by name.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// All definitions, by name.
@@ -69,7 +71,21 @@ impl Definitions {
             let list = format!("{}List", served.resource.kind);
             let list = all.add(group, version, &list, |gvk| list_of(&served.resource.kind, &kind, gvk));
             let at = (group.to_owned(), version.to_owned(), served.resource.plural.clone());
-            all.names.insert(at, Names { kind, list });
+            let mut parts = BTreeMap::new();
+            for part in &served.resource.subresources {
+                let own = served.kind_of(part);
+                let name = if own == served.resource.kind {
+                    kind.clone()
+                } else {
+                    let mut of = served.clone();
+                    own.clone_into(&mut of.resource.kind);
+                    of.resource.schema = None;
+                    of.resource.description.clear();
+                    all.add(group, version, own, |gvk| object(&of, gvk))
+                };
+                parts.insert(part.name.clone(), name);
+            }
+            all.names.insert(at, Names { kind, list, parts });
         }
         all
     }

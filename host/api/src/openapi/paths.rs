@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::definitions::{Definitions, Names};
 use super::parameters::{Parameter, deleting, in_path, query, selecting, watching, writing};
 use crate::discovery::{ServedGroup, ServedResource, ServedVersion};
-use crate::manifest::Scope;
+use crate::manifest::{Backing, Scope, Subresource, Verb};
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -22,6 +22,7 @@ const PATCHES: [&str; 3] = [
     "application/json-patch+json",
     "application/merge-patch+json",
 ];
+const PATCHES_WITHOUT_APPLY: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
 
 /// A version of a group with its paths.
 pub(super) struct GroupVersion {
@@ -176,8 +177,83 @@ impl Of<'_> {
         let name = in_path("name", format!("name of the {}", self.served.resource.kind));
         let one = [vec![name], within].concat();
         let operations = vec![self.delete(infix), self.read(infix), self.patch(infix), self.replace(infix)];
-        push(format!("{home}/{{name}}"), one, operations);
+        push(format!("{home}/{{name}}"), one.clone(), operations);
+        for part in &self.served.resource.subresources {
+            let operations = self.part(infix, part);
+            push(format!("{home}/{{name}}/{}", part.name), one.clone(), operations);
+        }
         paths
+    }
+
+    /// A subresource that is read and replaced, or one that is a stream.
+    fn part(&self, infix: &str, part: &Subresource) -> Vec<Option<Operation>> {
+        let (kind, name) = (&self.served.resource.kind, &part.name);
+        let (Some(definition), suffix) = (self.names.parts.get(name), camel(name, true)) else {
+            return Vec::new();
+        };
+        let version = camel(self.version, true);
+        let made = |method: &'static str, action: &'static str, id: String, description: String| Operation {
+            method,
+            id,
+            description,
+            tag: self.tag.to_owned(),
+            parameters: vec![],
+            body: None,
+            responses: vec![],
+            produces: vec![JSON.into(), YAML.into()],
+            on: Some((
+                action,
+                json!({ "group": self.group, "kind": self.served.kind_of(part), "version": self.version }),
+            )),
+        };
+        let mut operations = Vec::new();
+        if part.verbs.contains(&Verb::Connect) {
+            let methods: Vec<&str> = match part.methods.as_slice() {
+                [] => vec!["GET", "POST"],
+                methods => methods.iter().map(String::as_str).collect(),
+            };
+            for method in methods {
+                let lower = match method {
+                    "GET" => "get",
+                    "HEAD" => "head",
+                    "POST" => "post",
+                    "PUT" => "put",
+                    "PATCH" => "patch",
+                    _ => "delete",
+                };
+                let id = format!("connect{}{version}{}{infix}{kind}{suffix}", self.prefix, camel(lower, true));
+                let mut operation = made(lower, "connect", id, format!("connect {method} requests to {name} of {kind}"));
+                operation = operation.with(vec![], &[200], "");
+                operation.produces = vec![ANY.into()];
+                operations.push(Some(operation));
+            }
+            return operations;
+        }
+        for (verb, method, action, starts, doing, codes) in [
+            (Verb::Get, "get", "get", "read", "read", &[200][..]),
+            (Verb::Update, "patch", "patch", "patch", "partially update", &[200, 201]),
+            (Verb::Update, "put", "put", "replace", "replace", &[200, 201]),
+        ] {
+            if !part.verbs.contains(&verb) {
+                continue;
+            }
+            let id = format!("{starts}{}{version}{infix}{kind}{suffix}", self.prefix);
+            let operation = made(method, action, id, format!("{doing} {name} of the specified {kind}"));
+            operations.push(Some(match method {
+                "get" => operation.with(vec![], codes, definition),
+                "put" => operation.with(writing(), codes, definition).taking(definition, true, &[ANY]),
+                _ => operation.with(writing(), codes, definition).taking(&meta("Patch"), true, self.patches()),
+            }));
+        }
+        operations
+    }
+
+    /// The host makes patches of virtual resources itself; it has no apply for them.
+    fn patches(&self) -> &'static [&'static str] {
+        match self.served.resource.backing {
+            Backing::Virtual { .. } => &PATCHES_WITHOUT_APPLY,
+            _ => &PATCHES,
+        }
     }
 
     fn list(&self, infix: &str, suffix: &str) -> Option<Operation> {
@@ -231,7 +307,7 @@ impl Of<'_> {
         Some(
             operation
                 .with(parameters, &[200, 201], &self.names.kind)
-                .taking(&meta("Patch"), true, &PATCHES),
+                .taking(&meta("Patch"), true, self.patches()),
         )
     }
 
@@ -305,7 +381,7 @@ impl Path {
     pub(super) fn definitions(&self) -> impl Iterator<Item = &str> {
         self.operations.iter().flat_map(|o| {
             let answers = o.responses.iter().map(|(_, _, definition)| definition.as_str());
-            answers.chain(o.body.as_ref().map(|body| body.definition.as_str()))
+            answers.chain(o.body.as_ref().map(|body| body.definition.as_str())).filter(|name| !name.is_empty())
         })
     }
 }

@@ -68,7 +68,11 @@ fn operation(of: &Operation) -> Value {
     }
     let mut responses = Map::new();
     for (code, word, definition) in &of.responses {
-        let answer = json!({ "description": word, "schema": { "$ref": format!("{PREFIX}{definition}") } });
+        let schema = match definition.as_str() {
+            "" => json!({ "type": "string" }),
+            definition => json!({ "$ref": format!("{PREFIX}{definition}") }),
+        };
+        let answer = json!({ "description": word, "schema": schema });
         responses.insert(code.to_string(), answer);
     }
     responses.insert("401".into(), json!({ "description": "Unauthorized" }));

@@ -68,7 +68,10 @@ fn operation(of: &Operation) -> Value {
 }
 
 fn content(media: &[impl AsRef<str>], definition: &str) -> Value {
-    let schema = json!({ "schema": { "$ref": format!("{REFERENCE}{definition}") } });
+    let schema = match definition {
+        "" => json!({ "schema": { "type": "string" } }),
+        definition => json!({ "schema": { "$ref": format!("{REFERENCE}{definition}") } }),
+    };
     media
         .iter()
         .map(|m| (m.as_ref().to_owned(), schema.clone()))

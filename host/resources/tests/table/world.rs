@@ -12,7 +12,7 @@ use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_catalog::Served;
-use outrigger_resources::{Answer, Options, Tables, WatchMetrics};
+use outrigger_resources::{Answer, Options, Tables, ReadMetrics};
 use outrigger_storage::{Key, Labels, LiveIndex, Row, Table};
 use serde_json::Value;
 
@@ -59,6 +59,7 @@ pub(crate) fn row(namespace: &str, name: &str, cpu: u32) -> Row {
             .into(),
         protobuf: [0x1a, 0x02, 0x08, 0x0f].as_slice().into(),
         cells: format!(r#""{cpu}m""#).into_bytes().into(),
+        meta: None,
     }
 }
 
@@ -102,14 +103,14 @@ pub(crate) async fn ask(served: &Arc<Served>, method: &str, path: &str, accept: 
     let uri: Uri = format!("/apis/metrics.k8s.io/v1beta1/{path}").parse().unwrap();
     let info = RequestInfo::parse(&method.parse::<Method>().unwrap(), &uri)?;
     let query = Query::parse(uri.query().unwrap_or_default());
-    let tables = Tables::new(WatchMetrics::default(), Options::default());
+    let tables = Tables::new(ReadMetrics::default(), Options::default());
     tables.read(served, &info, &query, Some(accept), false).await
 }
 
 pub(crate) async fn body(served: &Arc<Served>, path: &str, accept: &str) -> Vec<u8> {
     match ask(served, "GET", path, accept).await.unwrap() {
         Answer::Document { body, .. } => body,
-        Answer::Events { .. } => panic!("{path} is a watch"),
+        _ => panic!("{path} is no document"),
     }
 }
 
@@ -143,7 +144,7 @@ impl Watched {
                 events,
                 read: Vec::new(),
             },
-            Answer::Document { .. } => panic!("{path} is no watch"),
+            _ => panic!("{path} is no watch"),
         }
     }
 

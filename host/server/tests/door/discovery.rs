@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use outrigger_catalog::testing::Native;
 use outrigger_catalog::{Catalog, Installed};
-use outrigger_resources::{Options, Tables, WatchMetrics};
+use outrigger_resources::{Options, Resources, ReadMetrics};
 use outrigger_sandbox::Collected;
 use outrigger_server::Routes;
 use outrigger_storage::Nothing;
@@ -35,7 +35,7 @@ async fn fifty_swaps_show_no_half_change_and_no_error() {
     catalog.replace(vec![plugin("a")]);
     let routes = Routes::new(
         Arc::clone(&catalog),
-        Tables::new(WatchMetrics::default(), Options::default()),
+        Resources::new(Arc::clone(&catalog), ReadMetrics::default(), Options::default()),
         || true,
     );
     let world = World::with(Setup {

@@ -11,6 +11,7 @@ fn row(namespace: &str, name: &str, fields: &str) -> Row {
         fields: fields.as_bytes().into(),
         protobuf: [].into(),
         cells: [].into(),
+        meta: None,
     }
 }
 
@@ -345,4 +346,29 @@ mod law {
             }
         }
     }
+}
+
+#[test]
+fn a_row_that_is_put_leaves_its_neighbours_alone_and_brings_its_labels() {
+    let a: Arc<str> = "poll".into();
+    let table = Table::new();
+    table.publish(&a, vec![row("ns", "1", "a1")], at(0), KEEP);
+    let labels = Arc::new(Labels::from([("k".to_owned(), "v".to_owned())]));
+    let meta = crate::Meta {
+        labels: Arc::clone(&labels),
+        ..crate::Meta::default()
+    };
+    let labelled = Row {
+        meta: Some(Box::new(meta)),
+        ..row("ns", "2", "a2")
+    };
+    let entry = table.put(&a, labelled.clone(), at(1), KEEP).unwrap();
+    assert_eq!((entry.revision, entry.labels.as_ref()), (table.snapshot().revision(), Some(&labels)));
+    let same = table.put(&a, labelled, at(2), KEEP).unwrap();
+    assert_eq!(same.revision, entry.revision, "what is as it was has not changed");
+    assert_eq!(listed(&table, at(2)), ["ns/1 a1", "ns/2 a2"]);
+    table.remove(&a, &Key::new("ns", "1"));
+    assert_eq!(listed(&table, at(2)), ["ns/2 a2"]);
+    table.publish(&a, vec![], at(3), KEEP);
+    assert!(listed(&table, at(3)).is_empty(), "what was put is the source's");
 }

@@ -1,0 +1,189 @@
+//! How a guest is asked, and what becomes of one object that it answers with.
+
+use std::sync::Arc;
+
+use outrigger_api::object::Object;
+use outrigger_api::status::Status;
+use outrigger_sandbox::{Answered, Ask, CallError, Request};
+
+use super::Responder;
+use super::judge::Expected;
+use super::written::Written;
+use crate::Answer;
+use crate::read::{Kind, finish};
+
+/// Query parameters that are the host's to read, of every verb but a stream's.
+const OWN: [&str; 19] = [
+    "allowWatchBookmarks",
+    "continue",
+    "dryRun",
+    "fieldManager",
+    "fieldSelector",
+    "fieldValidation",
+    "force",
+    "gracePeriodSeconds",
+    "includeObject",
+    "labelSelector",
+    "limit",
+    "orphanDependents",
+    "pretty",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "timeout",
+    "timeoutSeconds",
+    "watch",
+];
+
+/// Room for one object.
+const OBJECT: usize = 1 << 10;
+
+// === impl Responder ===
+
+impl Responder<'_> {
+    /// What the guest may know of the request.
+    pub(super) fn facts(&self, verb: &str, name: &str, dry_run: bool) -> Request {
+        let info = self.asked.info;
+        let host = verb != "connect";
+        let parameters = self.asked.query.pairs().filter(|(key, _)| !(host && OWN.contains(key)));
+        Request {
+            verb: verb.to_owned(),
+            group: info.api_group.clone(),
+            version: info.api_version.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            namespace: info.namespace.clone(),
+            name: name.to_owned(),
+            user: self.asked.caller.name.clone(),
+            groups: self.asked.caller.groups.clone(),
+            dry_run,
+            parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            label_selector: info.label_selector.clone(),
+            field_selector: info.field_selector.clone(),
+            audit_id: self.asked.audit_id.to_owned(),
+            ..Request::default()
+        }
+    }
+
+    pub(super) async fn call(&self, facts: Request, ask: Ask) -> Result<Answered, CallError> {
+        let answered = self.guest.respond(Arc::new(facts), ask, self.asked.deadline).await?;
+        answered.warnings.iter().for_each(|warning| (self.asked.warn)(warning));
+        Ok(answered)
+    }
+
+    /// Asks for one object or for a change of one; what comes back is judged.
+    pub(super) async fn ask(&self, verb: &str, name: &str, dry_run: bool, ask: Ask) -> Result<Object, Refused> {
+        let answered = self.call(self.facts(verb, name, dry_run), ask).await.map_err(Refused::Call)?;
+        let judged = self.expected(name).judge(&answered.object);
+        judged.map_err(|bad| Refused::Bad(self.bad(&bad)))
+    }
+
+    pub(super) fn expected(&self, name: &str) -> Expected {
+        Expected {
+            api_version: self.asked.served.api_version.to_string(),
+            kind: self.kind().to_owned(),
+            is_namespaced: self.is_namespaced(),
+            namespace: self.asked.info.namespace.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// The object as it is now, with the version that clients know it by.
+    pub(super) async fn current(&self, name: &str) -> Result<(Object, Written), Status> {
+        match self.ask("get", name, false, Ask::Get).await {
+            Ok(object) => Ok(self.shown(object, false)),
+            Err(refused) => {
+                if let (Some(poll), Refused::Call(error)) = (self.shared(), &refused)
+                    && is_absent(error)
+                {
+                    poll.gone(&self.asked.info.namespace, name);
+                }
+                Err(refused.status(self, name, false))
+            }
+        }
+    }
+
+    /// An object that the guest has just returned, as clients see it: of a shared resource it goes through the table, unless it was
+    /// only tried.
+    pub(super) fn shown(&self, mut object: Object, dry_run: bool) -> (Object, Written) {
+        match self.shared() {
+            None => (object.clone(), Written::of(object)),
+            Some(_) if dry_run => {
+                object.set("resourceVersion", "");
+                (object.clone(), Written::of(object))
+            }
+            Some(poll) => {
+                let revision = poll.put(object.clone());
+                object.set("resourceVersion", &revision.to_string());
+                (object.clone(), Written::at(object, revision))
+            }
+        }
+    }
+
+    pub(super) async fn get(&self) -> Result<Answer, Status> {
+        let read = self.asked.read();
+        let media = read.media(Kind::One)?;
+        read.check_get()?;
+        let include = read.include(media)?;
+        let (_, written) = self.current(&self.asked.info.name).await?;
+        let mut out = Vec::with_capacity(OBJECT);
+        let mut shape = read.shape(media, include);
+        shape.kind = self.kind();
+        shape.write_one(&mut out, &written.object(), true);
+        finish(out, media)
+    }
+
+    /// The answer to a write.
+    pub(super) fn written(&self, code: u16, written: &Written) -> Result<Answer, Status> {
+        let read = self.asked.read();
+        let media = read.media(Kind::One)?;
+        let include = read.include(media)?;
+        let mut out = Vec::with_capacity(OBJECT);
+        let mut shape = read.shape(media, include);
+        shape.kind = self.kind();
+        shape.write_one(&mut out, &written.object(), true);
+        Ok(match finish(out, media)? {
+            Answer::Document { content_type, body, .. } => Answer::Document {
+                code,
+                content_type,
+                body,
+            },
+            other => other,
+        })
+    }
+}
+
+/// Why a call brought no object.
+pub(super) enum Refused {
+    /// It failed.
+    Call(CallError),
+    /// What it returned is not what was asked for; logged already.
+    Bad(Status),
+}
+
+// === impl Refused ===
+
+impl Refused {
+    pub(super) fn status(&self, responder: &Responder<'_>, name: &str, made: bool) -> Status {
+        match self {
+            Self::Call(error) => responder.failed(error, name, made),
+            Self::Bad(status) => status.clone(),
+        }
+    }
+
+    /// Whether there is no such object.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Call(error) if is_absent(error))
+    }
+
+    /// Whether somebody else was faster, or has the name.
+    pub(super) fn is_conflict(&self) -> bool {
+        use outrigger_sandbox::ContractError;
+        matches!(self, Self::Call(CallError::Refused { error: ContractError::Conflict(_), .. }))
+    }
+}
+
+fn is_absent(error: &CallError) -> bool {
+    use outrigger_sandbox::ContractError;
+    matches!(error, CallError::Refused { error: ContractError::NotFound(_), .. })
+}
