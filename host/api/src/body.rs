@@ -51,10 +51,13 @@ impl Body {
             "" | "application/json" | "*/*" => {
                 let mut reader = serde_json::Deserializer::from_slice(body);
                 let value = seed.deserialize(&mut reader);
-                value.and_then(|value| reader.end().map(|()| value)).map_err(|e| e.to_string())
+                value
+                    .and_then(|value| reader.end().map(|()| value))
+                    .map_err(|e| e.to_string())
             }
             "application/yaml" => {
-                let text = std::str::from_utf8(body).map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
+                let text =
+                    std::str::from_utf8(body).map_err(|e| Status::bad_request(format!("error converting YAML to JSON: {e}")))?;
                 serde_saphyr::from_str::<Value>(text).map_err(|e| format!("error converting YAML to JSON: {e}"))
             }
             _ => return Err(Status::unsupported_media_type(&ACCEPTED)),
@@ -75,7 +78,9 @@ impl Body {
                 unknown.extend(unknown_members(metadata).map(|key| format!("metadata.{key}")));
             }
             if let Some(schema) = schema {
-                let fields = object.iter().filter(|(k, _)| !matches!(k.as_str(), "apiVersion" | "kind" | "metadata"));
+                let fields = object
+                    .iter()
+                    .filter(|(k, _)| !matches!(k.as_str(), "apiVersion" | "kind" | "metadata"));
                 let fields: Map<String, Value> = fields.map(|(k, v)| (k.clone(), v.clone())).collect();
                 unknown_fields(schema, &Value::Object(fields), "", &mut unknown);
             }
@@ -111,9 +116,16 @@ pub fn judge(findings: &[String], validation: FieldValidation, kind: (&str, &str
 fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     let is_open = |schema: &Value| {
         let any = |key: &str| schema.get(key).is_some_and(|v| *v != Value::Bool(false));
-        ["additionalProperties", "x-kubernetes-preserve-unknown-fields", "$ref", "allOf", "anyOf", "oneOf"]
-            .into_iter()
-            .any(any)
+        [
+            "additionalProperties",
+            "x-kubernetes-preserve-unknown-fields",
+            "$ref",
+            "allOf",
+            "anyOf",
+            "oneOf",
+        ]
+        .into_iter()
+        .any(any)
     };
     match value {
         Value::Object(members) => {
@@ -121,7 +133,11 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<Str
                 return;
             };
             for (key, value) in members {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 match properties.get(key) {
                     Some(schema) => unknown_fields(schema, value, &path, found),
                     None if is_open(schema) => {}
@@ -144,10 +160,7 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<Str
 
 impl Twice<'_> {
     fn below(&mut self, path: String) -> Twice<'_> {
-        Twice {
-            path,
-            found: self.found,
-        }
+        Twice { path, found: self.found }
     }
 }
 
@@ -232,9 +245,17 @@ mod tests {
     fn bodies_are_json_or_yaml() {
         for (kind, body, want) in [
             (None, r#"{"a":1}"#, Ok(json!({"a": 1}))),
-            (Some("application/json"), r#"{"a":[1,2.5,"x",null,true]}"#, Ok(json!({"a": [1, 2.5, "x", null, true]}))),
+            (
+                Some("application/json"),
+                r#"{"a":[1,2.5,"x",null,true]}"#,
+                Ok(json!({"a": [1, 2.5, "x", null, true]})),
+            ),
             (Some("application/json; charset=utf-8"), "{}", Ok(json!({}))),
-            (Some("application/yaml"), "a: {b: 1}\nc: [x]\n", Ok(json!({"a": {"b": 1}, "c": ["x"]}))),
+            (
+                Some("application/yaml"),
+                "a: {b: 1}\nc: [x]\n",
+                Ok(json!({"a": {"b": 1}, "c": ["x"]})),
+            ),
             (Some("application/json"), "{", Err(400)),
             (Some("application/json"), "{} {}", Err(400)),
             (Some("application/yaml"), "a: [", Err(400)),
@@ -276,7 +297,9 @@ mod tests {
         assert_eq!(*told.borrow(), 4);
         let refused = judge(FieldValidation::Strict).unwrap_err();
         assert!(
-            refused.message.starts_with(r#"K in version "v1" cannot be handled as a K: strict decoding error: duplicate field "kind", dup"#),
+            refused
+                .message
+                .starts_with(r#"K in version "v1" cannot be handled as a K: strict decoding error: duplicate field "kind", dup"#),
             "{}",
             refused.message
         );

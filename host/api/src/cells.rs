@@ -19,7 +19,12 @@ impl Cells {
     /// A path that cannot be read gives empty cells, as a CRD's would.
     #[must_use]
     pub fn of(columns: &[Column]) -> Self {
-        Self(columns.iter().map(|c| (JsonPath::parse(&c.json_path).ok(), c.kind.clone())).collect())
+        Self(
+            columns
+                .iter()
+                .map(|c| (JsonPath::parse(&c.json_path).ok(), c.kind.clone()))
+                .collect(),
+        )
     }
 
     /// The cells of one object with commas between, without outer brackets. Ages are as of `now`.

@@ -80,7 +80,11 @@ impl ServedResource {
     /// The kind of a subresource's documents.
     #[must_use]
     pub fn kind_of<'s>(&'s self, part: &'s Subresource) -> &'s str {
-        if part.kind.is_empty() { &self.resource.kind } else { &part.kind }
+        if part.kind.is_empty() {
+            &self.resource.kind
+        } else {
+            &part.kind
+        }
     }
 }
 
@@ -202,7 +206,10 @@ mod tests {
             (Subresource::part("scale", [Verb::Get]), "get"),
             (Subresource::connect("exec"), "create get"),
             (Subresource::connect("log").method("GET"), "get"),
-            (Subresource::connect("proxy").method("HEAD").method("PUT").method("DELETE"), "delete get update"),
+            (
+                Subresource::connect("proxy").method("HEAD").method("PUT").method("DELETE"),
+                "delete get update",
+            ),
         ] {
             assert_eq!(subresource_verbs(&part).join(" "), want, "{}", part.name);
         }

@@ -92,7 +92,9 @@ impl Step {
                 let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
                 let at = match usize::try_from(*index) {
                     Ok(at) => Some(at),
-                    Err(_) => items.len().checked_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
+                    Err(_) => items
+                        .len()
+                        .checked_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
                 };
                 at.and_then(|at| items.get(at)).into_iter().collect()
             }
@@ -213,9 +215,17 @@ impl<'a> Reader<'a> {
             Step::Member(self.quoted()?)
         } else {
             let index = self.until(|c| c == ']');
-            Step::Index(index.parse().map_err(|_| "only one index, '*', a quoted name or a filter can stand in brackets")?)
+            Step::Index(
+                index
+                    .parse()
+                    .map_err(|_| "only one index, '*', a quoted name or a filter can stand in brackets")?,
+            )
         };
-        if self.takes("]") { Ok(step) } else { Err("a bracket is not closed") }
+        if self.takes("]") {
+            Ok(step)
+        } else {
+            Err("a bracket is not closed")
+        }
     }
 
     fn quoted(&mut self) -> Result<String, &'static str> {
@@ -223,7 +233,9 @@ impl<'a> Reader<'a> {
         let quote = rest.next().unwrap_or('"');
         self.rest = rest.as_str();
         let text = self.until(|c| c == quote).to_owned();
-        self.takes(quote.encode_utf8(&mut [0; 4])).then_some(text).ok_or("a quote is not closed")
+        self.takes(quote.encode_utf8(&mut [0; 4]))
+            .then_some(text)
+            .ok_or("a quote is not closed")
     }
 
     fn filter(&mut self) -> Result<Step, &'static str> {
@@ -249,7 +261,11 @@ impl<'a> Reader<'a> {
             }
         };
         self.rest = self.rest.trim_start();
-        if self.takes(")") { Ok(Step::Filter(path, wanted)) } else { Err("a filter is not closed") }
+        if self.takes(")") {
+            Ok(Step::Filter(path, wanted))
+        } else {
+            Err("a filter is not closed")
+        }
     }
 }
 
@@ -302,8 +318,20 @@ mod tests {
     #[test]
     fn what_is_outside_of_the_part_is_refused() {
         for path in [
-            "", "spec", "{.spec}", ".spec}", ".spec..x", ".a[", ".a[x]", ".a[1:2]", ".a['x]", ".a[?(.x)]", ".a[?(@.x==y)]", ".a[?(@.x]",
-            ".a[0]x", ".a\\",
+            "",
+            "spec",
+            "{.spec}",
+            ".spec}",
+            ".spec..x",
+            ".a[",
+            ".a[x]",
+            ".a[1:2]",
+            ".a['x]",
+            ".a[?(.x)]",
+            ".a[?(@.x==y)]",
+            ".a[?(@.x]",
+            ".a[0]x",
+            ".a\\",
         ] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }

@@ -11,8 +11,8 @@
 use prost::encoding::{WireType, encode_key};
 use serde_json::{Map, Value};
 
-use crate::time::Timestamp;
 use crate::protobuf::{put_block, put_present_int, put_text};
+use crate::time::Timestamp;
 
 /// One message.
 #[derive(Debug)]

@@ -347,7 +347,8 @@ mod tests {
 
     #[test]
     fn an_object_is_read_and_written() {
-        let json = br#"{"spec":{"a": [1, 2]},"kind":"Ship","apiVersion":"h/v1","metadata":{"labels":{"a":"b"},"name":"x","strange":1,
+        let json =
+            br#"{"spec":{"a": [1, 2]},"kind":"Ship","apiVersion":"h/v1","metadata":{"labels":{"a":"b"},"name":"x","strange":1,
             "creationTimestamp":null},"status":{
             "x": 1}}"#;
         let object = Object::read(json).unwrap();
@@ -368,9 +369,18 @@ mod tests {
             ("{", "EOF"),
             ("{} x", "trailing"),
             (r#"{"kind":1}"#, "string"),
-            (r#"{"metadata":{"labels":{"a":1}}}"#, "metadata.labels: it is not a map of strings"),
-            (r#"{"metadata":{"creationTimestamp":"x"}}"#, "metadata.creationTimestamp: it is not an RFC 3339 time"),
-            (r#"{"metadata":{"ownerReferences":[1]}}"#, "metadata.ownerReferences: it is not a list of objects"),
+            (
+                r#"{"metadata":{"labels":{"a":1}}}"#,
+                "metadata.labels: it is not a map of strings",
+            ),
+            (
+                r#"{"metadata":{"creationTimestamp":"x"}}"#,
+                "metadata.creationTimestamp: it is not an RFC 3339 time",
+            ),
+            (
+                r#"{"metadata":{"ownerReferences":[1]}}"#,
+                "metadata.ownerReferences: it is not a list of objects",
+            ),
         ] {
             let error = Object::read(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(want), "{json}: {error}");

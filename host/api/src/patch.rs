@@ -81,8 +81,16 @@ mod tests {
         let (json, merge) = ("application/json-patch+json", "application/merge-patch+json; charset=utf-8");
         for (kind, patch, want) in [
             (json, r#"[{"op":"replace","path":"/spec/n","value":2}]"#, Ok(json!(2))),
-            (json, r#"[{"op":"test","path":"/spec/n","value":1},{"op":"add","path":"/spec/n","value":3}]"#, Ok(json!(3))),
-            (json, r#"[{"op":"add","path":"/spec/n","value":9},{"op":"test","path":"/spec/n","value":1}]"#, Err(422)),
+            (
+                json,
+                r#"[{"op":"test","path":"/spec/n","value":1},{"op":"add","path":"/spec/n","value":3}]"#,
+                Ok(json!(3)),
+            ),
+            (
+                json,
+                r#"[{"op":"add","path":"/spec/n","value":9},{"op":"test","path":"/spec/n","value":1}]"#,
+                Err(422),
+            ),
             (json, r#"[{"op":"remove","path":"/spec/absent"}]"#, Err(422)),
             (json, r#"{"op":"remove"}"#, Err(400)),
             (json, "nonsense", Err(400)),
@@ -101,7 +109,10 @@ mod tests {
             }
             assert_eq!(got, want, "{kind} {patch}");
         }
-        let many = format!("[{}]", vec![r#"{"op":"test","path":"","value":{}}"#; OPERATIONS + 1].join(","));
+        let many = format!(
+            "[{}]",
+            vec![r#"{"op":"test","path":"","value":{}}"#; OPERATIONS + 1].join(",")
+        );
         assert_eq!(Patch::read(json, many.as_bytes()).unwrap_err().code, 413);
     }
 

@@ -247,11 +247,7 @@ impl Status {
     /// 413 RequestEntityTooLarge, with a sentence.
     #[must_use]
     pub fn too_large(sentence: impl Display) -> Self {
-        Self::failure(
-            413,
-            "RequestEntityTooLarge",
-            format!("Request entity too large: {sentence}"),
-        )
+        Self::failure(413, "RequestEntityTooLarge", format!("Request entity too large: {sentence}"))
     }
 
     /// 429 TooManyRequests, with a sentence (`errors.NewTooManyRequests`).
@@ -572,7 +568,12 @@ mod wire {
                 metadata: Some(ListMeta {
                     continue_token: status.continue_token.as_deref().unwrap_or_default().to_owned(),
                 }),
-                status: if status.code == super::WELL { super::SUCCESS } else { "Failure" }.into(),
+                status: if status.code == super::WELL {
+                    super::SUCCESS
+                } else {
+                    "Failure"
+                }
+                .into(),
                 message: status.message.clone(),
                 reason: status.reason.clone(),
                 details: status.details.as_deref().map(Details::from),

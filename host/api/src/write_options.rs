@@ -70,7 +70,11 @@ impl WriteOptions {
         let mut causes = Vec::new();
         let manager = query.first("fieldManager").unwrap_or_default();
         if manager.len() > MANAGER {
-            causes.push(cause("FieldValueTooLong", "fieldManager", format!("Too long: may not be more than {MANAGER} bytes")));
+            causes.push(cause(
+                "FieldValueTooLong",
+                "fieldManager",
+                format!("Too long: may not be more than {MANAGER} bytes"),
+            ));
         }
         if kind == "PatchOptions" && query.first("force").is_some() {
             let sentence = "Forbidden: may not be specified for non-apply patch";
@@ -192,9 +196,15 @@ mod tests {
             ("", Ok((false, Warn))),
             ("dryRun=All&fieldValidation=Strict&fieldManager=kubectl", Ok((true, Strict))),
             ("fieldValidation=Ignore", Ok((false, Ignore))),
-            ("dryRun=none", Err("dryRun: Unsupported value: [\"none\"]: supported values: \"All\"")),
+            (
+                "dryRun=none",
+                Err("dryRun: Unsupported value: [\"none\"]: supported values: \"All\""),
+            ),
             ("dryRun=", Err("dryRun: Unsupported value")),
-            ("fieldValidation=strict", Err("fieldValidation: Unsupported value: \"strict\"")),
+            (
+                "fieldValidation=strict",
+                Err("fieldValidation: Unsupported value: \"strict\""),
+            ),
         ] {
             let got = WriteOptions::read(&Query::parse(query), "CreateOptions");
             match (got, want) {
@@ -204,7 +214,10 @@ mod tests {
             }
         }
         let long = format!("fieldManager={}", "x".repeat(129));
-        assert_eq!(WriteOptions::read(&Query::parse(&long), "CreateOptions").unwrap_err().code, 422);
+        assert_eq!(
+            WriteOptions::read(&Query::parse(&long), "CreateOptions").unwrap_err().code,
+            422
+        );
     }
 
     #[test]
@@ -213,7 +226,10 @@ mod tests {
         assert!(read("dryRun=All", "").unwrap().is_dry_run());
         // As upstream: a body is the whole of it.
         assert!(!read("dryRun=All", "{}").unwrap().is_dry_run());
-        let options = read("", r#"{"kind":"DeleteOptions","apiVersion":"v1","preconditions":{"uid":"u"},"propagationPolicy":"Background"}"#);
+        let options = read(
+            "",
+            r#"{"kind":"DeleteOptions","apiVersion":"v1","preconditions":{"uid":"u"},"propagationPolicy":"Background"}"#,
+        );
         assert_eq!(options.unwrap().preconditions.unwrap().uid.as_deref(), Some("u"));
         for (query, body, code) in [
             ("", "[1]", 400),

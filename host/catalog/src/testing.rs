@@ -126,7 +126,9 @@ impl Guest for Native {
             after: deadline,
             frames: Vec::new(),
         };
-        tokio::time::timeout(deadline, responds(request, ask)).await.map_err(|_| late())?
+        tokio::time::timeout(deadline, responds(request, ask))
+            .await
+            .map_err(|_| late())?
     }
 
     async fn migrate(&self, _collector: &str, old: u32, _state: &[u8]) -> Option<Vec<u8>> {

@@ -30,8 +30,8 @@ pub mod suites;
 pub mod tls;
 pub mod traces;
 mod version;
-mod websocket;
 pub mod warnings;
+mod websocket;
 
 pub use audit::Audit;
 pub use authority::Authority;

@@ -10,9 +10,9 @@
 //! is still there at the deadline is cut off.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -277,9 +277,15 @@ impl Shared {
         });
         let io = TokioIo::new(tls);
         let ended = if is_http2 {
-            self.until_done(&connection, self.http2().serve_connection(io, service), |c| c.graceful_shutdown()).await
+            self.until_done(&connection, self.http2().serve_connection(io, service), |c| {
+                c.graceful_shutdown()
+            })
+            .await
         } else {
-            self.until_done(&connection, self.http1().serve_connection(io, service).with_upgrades(), |c| c.graceful_shutdown()).await
+            self.until_done(&connection, self.http1().serve_connection(io, service).with_upgrades(), |c| {
+                c.graceful_shutdown()
+            })
+            .await
         };
         if let Err(error) = ended {
             tracing::debug!(%remote, %error, "the connection broke off");

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::body::BodyDataStream;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use axum::body::BodyDataStream;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use outrigger_api::manifest::Backing;
 use outrigger_api::media::is_pretty;
 use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
-use outrigger_api::manifest::Backing;
 use outrigger_catalog::{Catalog, Served, Snapshot};
 use outrigger_resources::{Answer, Asked, BrokenOff, Resources};
 use outrigger_sandbox::{ContractError, HostError, Input};
@@ -71,7 +71,13 @@ impl Routes {
     }
 
     /// A request for a resource that is served.
-    async fn resource(&self, served: &Arc<Served>, call: &mut Call, query: &Query, wish: &Wish<'_>) -> Result<Response<Body>, Status> {
+    async fn resource(
+        &self,
+        served: &Arc<Served>,
+        call: &mut Call,
+        query: &Query,
+        wish: &Wish<'_>,
+    ) -> Result<Response<Body>, Status> {
         let stream = Resources::stream(served, &call.info.subresource);
         let content_type = text(&call.parts.headers, header::CONTENT_TYPE).map(str::to_owned);
         let method = call.parts.method.clone();
@@ -271,7 +277,11 @@ fn streamed(answer: Answer) -> Result<Response<Body>, Status> {
 }
 
 /// A list that is compressed piece by piece as it is written.
-fn compressing(code: u16, content_type: &str, body: BoxStream<'static, Result<Bytes, BrokenOff>>) -> Result<Response<Body>, Status> {
+fn compressing(
+    code: u16,
+    content_type: &str,
+    body: BoxStream<'static, Result<Bytes, BrokenOff>>,
+) -> Result<Response<Body>, Status> {
     let encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let pieces = futures::stream::unfold(Some((body, encoder)), |state| async move {
         let (mut body, mut encoder) = state?;

@@ -98,7 +98,10 @@ pub(crate) fn answer(
     }
     let accept = derive_accept_key(key.as_bytes());
     let protocol = agreed(&parts.headers, &stream.protocols)?;
-    let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or_else(|| bad("this connection cannot be upgraded"))?;
+    let upgrade = parts
+        .extensions
+        .remove::<OnUpgrade>()
+        .ok_or_else(|| bad("this connection cannot be upgraded"))?;
     let (to_guest, inbound) = mpsc::channel(QUEUE);
     let (outbound, from_guest) = mpsc::channel(QUEUE);
     let conversation = resources.converse(asked, &protocol, Box::new(Inbound(inbound)), Box::new(Outbound(outbound)))?;
@@ -231,7 +234,8 @@ impl Talk {
                     }
                 };
                 let sent = timeout(STALLED, out.send(message)).await;
-                sent.map_err(|_| "the client does not read".to_owned())?.map_err(|e| e.to_string())?;
+                sent.map_err(|_| "the client does not read".to_owned())?
+                    .map_err(|e| e.to_string())?;
             }
             let close = match outcome {
                 Some(Err(why)) => {
@@ -241,7 +245,8 @@ impl Talk {
                 _ => frame(CloseCode::Normal, ""),
             };
             let sent = timeout(PATIENCE, out.send(Message::Close(Some(close)))).await;
-            sent.map_err(|_| "the client does not read".to_owned())?.map_err(|e| e.to_string())
+            sent.map_err(|_| "the client does not read".to_owned())?
+                .map_err(|e| e.to_string())
         };
         tokio::pin!(read);
         tokio::select! {

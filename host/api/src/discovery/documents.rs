@@ -232,7 +232,12 @@ impl ApiResourceList {
         };
         // A subresource stands behind its resource, under a name of two parts.
         let parts = |served: &ServedResource| {
-            let mut parts: Vec<ApiResource> = served.resource.subresources.iter().map(|part| part_of(served, part)).collect();
+            let mut parts: Vec<ApiResource> = served
+                .resource
+                .subresources
+                .iter()
+                .map(|part| part_of(served, part))
+                .collect();
             parts.sort_by(|a, b| a.name.cmp(&b.name));
             parts
         };

@@ -242,7 +242,9 @@ impl Of<'_> {
             operations.push(Some(match method {
                 "get" => operation.with(vec![], codes, definition),
                 "put" => operation.with(writing(), codes, definition).taking(definition, true, &[ANY]),
-                _ => operation.with(writing(), codes, definition).taking(&meta("Patch"), true, self.patches()),
+                _ => operation
+                    .with(writing(), codes, definition)
+                    .taking(&meta("Patch"), true, self.patches()),
             }));
         }
         operations
@@ -381,7 +383,9 @@ impl Path {
     pub(super) fn definitions(&self) -> impl Iterator<Item = &str> {
         self.operations.iter().flat_map(|o| {
             let answers = o.responses.iter().map(|(_, _, definition)| definition.as_str());
-            answers.chain(o.body.as_ref().map(|body| body.definition.as_str())).filter(|name| !name.is_empty())
+            answers
+                .chain(o.body.as_ref().map(|body| body.definition.as_str()))
+                .filter(|name| !name.is_empty())
         })
     }
 }

@@ -179,11 +179,23 @@ impl Refused {
     /// Whether somebody else was faster, or has the name.
     pub(super) fn is_conflict(&self) -> bool {
         use outrigger_sandbox::ContractError;
-        matches!(self, Self::Call(CallError::Refused { error: ContractError::Conflict(_), .. }))
+        matches!(
+            self,
+            Self::Call(CallError::Refused {
+                error: ContractError::Conflict(_),
+                ..
+            })
+        )
     }
 }
 
 fn is_absent(error: &CallError) -> bool {
     use outrigger_sandbox::ContractError;
-    matches!(error, CallError::Refused { error: ContractError::NotFound(_), .. })
+    matches!(
+        error,
+        CallError::Refused {
+            error: ContractError::NotFound(_),
+            ..
+        }
+    )
 }

@@ -57,7 +57,11 @@ impl Responder<'_> {
         } else {
             part.methods.iter().any(|m| m == self.asked.method)
         };
-        if offered { Ok(part) } else { Err(Status::method_not_allowed()) }
+        if offered {
+            Ok(part)
+        } else {
+            Err(Status::method_not_allowed())
+        }
     }
 
     fn connecting(&self, protocol: &str) -> Request {

@@ -131,7 +131,11 @@ impl Responder<'_> {
                 object.text("uid")
             ));
         }
-        if let Some(version) = wanted.resource_version.as_deref().filter(|version| *version != object.version()) {
+        if let Some(version) = wanted
+            .resource_version
+            .as_deref()
+            .filter(|version| *version != object.version())
+        {
             return conflict(format!(
                 "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
                 object.version()

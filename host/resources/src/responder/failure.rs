@@ -53,12 +53,19 @@ impl Responder<'_> {
     /// Of an answer that is not what was asked for.
     pub(super) fn bad(&self, bad: &Bad) -> Status {
         let (plugin, verb) = (&self.asked.served.plugin, &self.asked.info.verb);
-        tracing::error!(audit_id = self.asked.audit_id, verb, "plugin {plugin}: its answer cannot be used: {bad}");
+        tracing::error!(
+            audit_id = self.asked.audit_id,
+            verb,
+            "plugin {plugin}: its answer cannot be used: {bad}"
+        );
         Status::internal_error(self.told("gave an answer that cannot be used"))
     }
 
     fn told(&self, what: &str) -> String {
-        format!("the plugin {} {what} (audit id {})", self.asked.served.plugin, self.asked.audit_id)
+        format!(
+            "the plugin {} {what} (audit id {})",
+            self.asked.served.plugin, self.asked.audit_id
+        )
     }
 }
 

@@ -103,17 +103,57 @@ mod tests {
         };
         for (name, expected, json, want) in [
             ("filled in", &one, "{}", Ok("sea/a")),
-            ("right", &one, r#"{"apiVersion":"h/v1","kind":"Ship","metadata":{"name":"a","namespace":"sea"}}"#, Ok("sea/a")),
+            (
+                "right",
+                &one,
+                r#"{"apiVersion":"h/v1","kind":"Ship","metadata":{"name":"a","namespace":"sea"}}"#,
+                Ok("sea/a"),
+            ),
             ("no object", &one, "[]", Err("no object")),
-            ("another kind", &one, r#"{"kind":"Boat"}"#, Err(r#"kind is "Boat", not "Ship""#)),
+            (
+                "another kind",
+                &one,
+                r#"{"kind":"Boat"}"#,
+                Err(r#"kind is "Boat", not "Ship""#),
+            ),
             ("another version", &one, r#"{"apiVersion":"h/v2"}"#, Err("apiVersion is")),
-            ("another name", &one, r#"{"metadata":{"name":"b"}}"#, Err(r#"metadata.name is "b", not "a""#)),
-            ("another's", &one, r#"{"metadata":{"namespace":"land"}}"#, Err("metadata.namespace is")),
-            ("of a list", &anywhere, r#"{"metadata":{"name":"b","namespace":"land"}}"#, Ok("land/b")),
-            ("nowhere", &anywhere, r#"{"metadata":{"name":"b"}}"#, Err("no metadata.namespace")),
-            ("nameless", &anywhere, r#"{"metadata":{"namespace":"b"}}"#, Err("no metadata.name")),
+            (
+                "another name",
+                &one,
+                r#"{"metadata":{"name":"b"}}"#,
+                Err(r#"metadata.name is "b", not "a""#),
+            ),
+            (
+                "another's",
+                &one,
+                r#"{"metadata":{"namespace":"land"}}"#,
+                Err("metadata.namespace is"),
+            ),
+            (
+                "of a list",
+                &anywhere,
+                r#"{"metadata":{"name":"b","namespace":"land"}}"#,
+                Ok("land/b"),
+            ),
+            (
+                "nowhere",
+                &anywhere,
+                r#"{"metadata":{"name":"b"}}"#,
+                Err("no metadata.namespace"),
+            ),
+            (
+                "nameless",
+                &anywhere,
+                r#"{"metadata":{"namespace":"b"}}"#,
+                Err("no metadata.name"),
+            ),
             ("of the cluster", &cluster, "{}", Ok("/a")),
-            ("in a namespace", &cluster, r#"{"metadata":{"namespace":"sea"}}"#, Err("metadata.namespace is")),
+            (
+                "in a namespace",
+                &cluster,
+                r#"{"metadata":{"namespace":"sea"}}"#,
+                Err("metadata.namespace is"),
+            ),
         ] {
             match (expected.judge(json.as_bytes()), want) {
                 (Ok(object), Ok(want)) => assert_eq!(format!("{}/{}", object.namespace(), object.name()), want, "{name}"),

@@ -274,7 +274,8 @@ impl Ending {
             return Err(BrokenOff);
         }
         let mut tail = Vec::new();
-        shape(&self.served, self.media, self.include).end_list(&mut tail, *self.items.lock().unwrap_or_else(PoisonError::into_inner));
+        shape(&self.served, self.media, self.include)
+            .end_list(&mut tail, *self.items.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(tail)
     }
 }

@@ -15,8 +15,8 @@ mod failure;
 mod judge;
 mod list;
 mod poll;
-mod written;
 mod write;
+mod written;
 
 use std::sync::Arc;
 

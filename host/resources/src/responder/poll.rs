@@ -10,6 +10,7 @@
 //! refreshed fails, for an old list would be a lie. What was written or read while a look was under way is newer than the look, and stays.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,6 @@ use outrigger_api::status::Status;
 use outrigger_catalog::{Catalog, Guest, Served};
 use outrigger_sandbox::{Ask, CallError, ContractError, HostError, Request, Sink};
 use outrigger_storage::{Key, Row, Table};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Responder;
@@ -60,7 +60,9 @@ pub(crate) struct Poll {
     table: Arc<Table>,
     source: Arc<str>,
     /// One look at a time; what the last one brought.
-    last: tokio::sync::Mutex<Option<Looked>>,
+    last: tokio::sync::Mutex<Option<Result<(), Unseen>>>,
+    /// How many looks there were.
+    looks: AtomicU64,
     state: Mutex<State>,
     stop: CancellationToken,
 }
@@ -73,12 +75,6 @@ struct State {
     touched: Option<BTreeSet<Key>>,
     /// The last look has failed, and that was said.
     failing: bool,
-}
-
-#[derive(Clone)]
-struct Looked {
-    ended: Instant,
-    outcome: Result<(), Unseen>,
 }
 
 /// Why a look brought nothing.
@@ -136,6 +132,7 @@ impl Polls {
             table: Arc::clone(&served.table),
             source: "list".into(),
             last: tokio::sync::Mutex::default(),
+            looks: AtomicU64::new(0),
             state: Mutex::default(),
             stop: self.stop.child_token(),
         });
@@ -179,17 +176,15 @@ impl Poll {
 
     /// Looks, unless somebody else has since this was called.
     async fn refresh(self: &Arc<Self>) -> Result<(), Unseen> {
-        let asked = Instant::now();
+        let asked = self.looks.load(Ordering::Acquire);
         let mut last = self.last.lock().await;
-        if let Some(looked) = last.as_ref().filter(|looked| looked.ended >= asked) {
-            return looked.outcome.clone();
+        if let Some(outcome) = last.as_ref().filter(|_| self.looks.load(Ordering::Acquire) != asked) {
+            return outcome.clone();
         }
         self.state().touched = Some(BTreeSet::new());
         let outcome = self.once().await;
-        *last = Some(Looked {
-            ended: Instant::now(),
-            outcome: outcome.clone(),
-        });
+        *last = Some(outcome.clone());
+        self.looks.fetch_add(1, Ordering::Release);
         self.metrics.polled(&self.plugin, &self.group, &self.plural, outcome.is_ok());
         outcome
     }
@@ -236,7 +231,12 @@ impl Poll {
             rows.retain(|row| !touched.contains(&row.key));
             let now = self.table.snapshot();
             let at = SystemTime::now();
-            rows.extend(touched.iter().filter_map(|key| now.get(key, at)).map(|entry| entry.row.clone()));
+            rows.extend(
+                touched
+                    .iter()
+                    .filter_map(|key| now.get(key, at))
+                    .map(|entry| entry.row.clone()),
+            );
         }
         self.table.publish(&self.source, rows, SystemTime::now(), FOR_EVER);
     }

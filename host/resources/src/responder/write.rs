@@ -35,7 +35,9 @@ impl Responder<'_> {
         let mut object = self.body(&options)?;
         self.check_type(&object)?;
         if !object.version().is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         let namespace = self.asked.info.namespace.as_str();
         if self.is_namespaced() && !object.namespace().is_empty() && object.namespace() != namespace {
@@ -179,7 +181,10 @@ impl Responder<'_> {
         let object = Object::of(&body.value);
         object.map_err(|why| {
             let kind = self.kind();
-            Status::bad_request(format!("{kind} in version {} cannot be handled as a {kind}: {why}", Quoted(&info.api_version)))
+            Status::bad_request(format!(
+                "{kind} in version {} cannot be handled as a {kind}: {why}",
+                Quoted(&info.api_version)
+            ))
         })
     }
 
@@ -209,7 +214,12 @@ impl Responder<'_> {
                 message: format!("Invalid value: {}: must be {}", Quoted(&object.kind), self.kind()),
                 field: "kind".into(),
             };
-            return Err(Status::invalid(&self.asked.info.api_group, self.kind(), object.name(), vec![cause]));
+            return Err(Status::invalid(
+                &self.asked.info.api_group,
+                self.kind(),
+                object.name(),
+                vec![cause],
+            ));
         }
         Ok(())
     }

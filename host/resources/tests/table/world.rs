@@ -12,7 +12,7 @@ use outrigger_api::query::Query;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_catalog::Served;
-use outrigger_resources::{Answer, Options, Tables, ReadMetrics};
+use outrigger_resources::{Answer, Options, ReadMetrics, Tables};
 use outrigger_storage::{Key, Labels, LiveIndex, Row, Table};
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use outrigger_catalog::testing::Native;
 use outrigger_catalog::{Catalog, Installed};
-use outrigger_resources::{Options, Resources, ReadMetrics};
+use outrigger_resources::{Options, ReadMetrics, Resources};
 use outrigger_sandbox::Collected;
 use outrigger_server::Routes;
 use outrigger_storage::Nothing;

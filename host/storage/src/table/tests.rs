@@ -363,7 +363,10 @@ fn a_row_that_is_put_leaves_its_neighbours_alone_and_brings_its_labels() {
         ..row("ns", "2", "a2")
     };
     let entry = table.put(&a, labelled.clone(), at(1), KEEP).unwrap();
-    assert_eq!((entry.revision, entry.labels.as_ref()), (table.snapshot().revision(), Some(&labels)));
+    assert_eq!(
+        (entry.revision, entry.labels.as_ref()),
+        (table.snapshot().revision(), Some(&labels))
+    );
     let same = table.put(&a, labelled, at(2), KEEP).unwrap();
     assert_eq!(same.revision, entry.revision, "what is as it was has not changed");
     assert_eq!(listed(&table, at(2)), ["ns/1 a1", "ns/2 a2"]);
