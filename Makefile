@@ -3,9 +3,11 @@
 CARGO ?= cargo
 WASM := wasm32-wasip2
 PLUGINS := metrics
-EXAMPLES := hello-collector
+EXAMPLES := hello-collector shell
 # For tests alone; never shipped.
 TEST_GUESTS := hostile strategist versions
+# Behind a real control plane.
+E2E := cli control_plane differential doctor documents faults informers metrics swaps virtual_objects
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
@@ -39,8 +41,7 @@ unit: tools guests
 e2e: tools guests ## The binary behind a real kube-apiserver, with kubectl and the HPA as judges
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets \
-		$(TESTS) --features outrigger-e2e/cluster --test cli --test control_plane --test differential --test doctor \
-		--test documents --test faults --test informers --test metrics --test swaps
+		$(TESTS) --features outrigger-e2e/cluster $(E2E:%=--test %)
 
 e2e-node: tools guests ## The same against one real kubelet with real containers (root, containerd)
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"

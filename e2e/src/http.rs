@@ -149,7 +149,10 @@ impl Client {
     }
 
     /// A new TLS connection that speaks the protocol `alpn`.
-    pub(crate) async fn dial(&self, alpn: &[u8]) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    ///
+    /// # Errors
+    /// The client has no TLS, or there is no connection.
+    pub async fn dial(&self, alpn: &[u8]) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let (config, name) = self.tls.as_ref().context("a client without TLS")?;
         let mut config = ClientConfig::clone(config);
         config.alpn_protocols = vec![alpn.to_vec()];
@@ -161,7 +164,8 @@ impl Client {
     }
 
     /// The name that the server is called by.
-    pub(crate) fn host(&self) -> &str {
+    #[must_use]
+    pub fn host(&self) -> &str {
         &self.host
     }
 
