@@ -44,7 +44,13 @@ impl Responder<'_> {
                 }
             },
             CallError::Busy { .. } => Status::too_many_requests(SOON),
-            CallError::Deadline { .. } => defect(|text| Status::timeout(text, 0), "did not answer in time"),
+            CallError::SetAside { retry_after, .. } => {
+                let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(SOON);
+                Status::service_unavailable(self.told("is set aside because its calls keep failing"), seconds)
+            }
+            CallError::Deadline { .. } | CallError::CpuTime { .. } => {
+                defect(|text| Status::timeout(text, 0), "did not answer in time")
+            }
             CallError::Start { .. } => defect(|text| Status::service_unavailable(text, SOON), "could not be started"),
             _ => defect(Status::internal_error, "failed"),
         }
