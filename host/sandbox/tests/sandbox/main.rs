@@ -7,6 +7,7 @@ mod guests;
 mod limits;
 mod loading;
 mod responder;
+mod strategies;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
