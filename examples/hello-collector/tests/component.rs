@@ -1,6 +1,7 @@
-//! The plugin, as the component that its host sees: exactly its exports, exactly its imports, and what it was built with.
+//! The plugin, as the component that its host sees: exactly its exports, exactly its imports, and what it was built with. Beside it a plugin
+//! that plays the other roles, since what is left out by the one is what the other has.
 //!
-//! Builds it, which takes a minute the first time; nothing here runs it.
+//! Builds them, which takes a minute the first time; nothing here runs them.
 #![allow(clippy::unwrap_used, reason = "tests are free")]
 
 use std::collections::BTreeSet;
@@ -22,26 +23,39 @@ struct Facts {
 
 #[test]
 fn it_imports_and_exports_what_it_uses_and_nothing_else() {
-    let bytes = std::fs::read(built()).unwrap();
-    let facts = read(&bytes);
-    let (wasi, ours): (BTreeSet<_>, BTreeSet<_>) = facts.imports.iter().cloned().partition(|name| name.starts_with("wasi:"));
-    let named = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| format!("outrigger:plugin/{name}@{CONTRACT}"))
-            .collect::<BTreeSet<_>>()
-    };
-    assert_eq!(ours, named(&["kubelet", "log", "types"]));
-    assert_eq!(facts.exports, named(&["describe", "collector"]));
-    // What std wants; the host answers it with no authority. Anything that reaches out is a mistake of the SDK.
-    for reaching_out in ["wasi:sockets", "wasi:filesystem", "wasi:http"] {
-        assert!(!wasi.iter().any(|name| name.starts_with(reaching_out)), "{wasi:?}");
+    for (package, imports, exports) in [
+        (
+            "hello-collector",
+            &["kubelet", "log", "types"][..],
+            &["describe", "collector"][..],
+        ),
+        (
+            "strategist",
+            &["log", "requests", "types"],
+            &["describe", "responder", "controller", "strategy", "self-test"],
+        ),
+    ] {
+        let bytes = std::fs::read(built(package)).unwrap();
+        let facts = read(&bytes);
+        let (wasi, ours): (BTreeSet<_>, BTreeSet<_>) = facts.imports.iter().cloned().partition(|name| name.starts_with("wasi:"));
+        let named = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| format!("outrigger:plugin/{name}@{CONTRACT}"))
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(ours, named(imports), "{package}");
+        assert_eq!(facts.exports, named(exports), "{package}");
+        // What std wants; the host answers it with no authority. Anything that reaches out is a mistake of the SDK.
+        for reaching_out in ["wasi:sockets", "wasi:filesystem", "wasi:http"] {
+            assert!(!wasi.iter().any(|name| name.starts_with(reaching_out)), "{package}: {wasi:?}");
+        }
     }
 }
 
 #[test]
 fn it_says_what_it_was_built_with() {
-    let bytes = std::fs::read(built()).unwrap();
+    let bytes = std::fs::read(built("hello-collector")).unwrap();
     let facts = read(&bytes);
     assert_eq!(facts.sections.len(), 1);
     let built_with: BuiltWith = serde_json::from_slice(&facts.sections[0]).unwrap();
@@ -51,7 +65,7 @@ fn it_says_what_it_was_built_with() {
 
 #[test]
 fn it_is_small_keeps_its_names_and_never_grows_for_an_ordinary_call() {
-    let bytes = std::fs::read(built()).unwrap();
+    let bytes = std::fs::read(built("hello-collector")).unwrap();
     let facts = read(&bytes);
     assert!(bytes.len() < 400 << 10, "{} bytes", bytes.len());
     assert!(facts.names, "a trap could not be read without function names");
@@ -91,8 +105,8 @@ fn read(bytes: &[u8]) -> Facts {
     facts
 }
 
-/// Builds the component once (cargo sees to that) beside the native artifacts.
-fn built() -> PathBuf {
+/// Builds a component once (cargo sees to that) beside the native artifacts.
+fn built(package: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let status = Command::new(env!("CARGO"))
         .args([
@@ -103,7 +117,7 @@ fn built() -> PathBuf {
             "--target",
             "wasm32-wasip2",
             "--package",
-            "hello-collector",
+            package,
         ])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
         .arg("--target-dir")
@@ -116,5 +130,5 @@ fn built() -> PathBuf {
         .status()
         .unwrap();
     assert!(status.success());
-    target.join("wasm32-wasip2/guest/hello_collector.wasm")
+    target.join(format!("wasm32-wasip2/guest/{}.wasm", package.replace('-', "_")))
 }
