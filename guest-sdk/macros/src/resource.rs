@@ -232,3 +232,90 @@ fn doc(attribute: &Attribute) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn derived(attributes: &str) -> Result<String> {
+        let text = format!("{attributes} struct Book {{ author: String }}");
+        derive(&syn::parse_str(&text).unwrap()).map(|tokens| tokens.to_string().replace(' ', ""))
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_said_in_one_sentence() {
+        const FINE: &str = r#"group = "a.example.com", version = "v1", plural = "books""#;
+        for (said, wanted) in [
+            (
+                "",
+                r#"#[resource(…)] on Book says no group, such as group = "library.example.com""#,
+            ),
+            (
+                r#"group = "a.example.com", plural = "books""#,
+                r#"on Book says no version, such as version = "v1""#,
+            ),
+            (
+                r#"group = "a.example.com", version = "v1""#,
+                r#"on Book says no plural, such as plural = "books""#,
+            ),
+            (r#"FINE, colour = "red""#, r#""colour" is none of group, version, plural"#),
+            (r#"FINE, plural = "book""#, "it stands there twice"),
+            (
+                r#"FINE, scope = "namespaced""#,
+                r#""namespaced" is neither "Namespaced" nor "Cluster""#,
+            ),
+            ("FINE, poll_seconds = \"5\"", "expected integer literal"),
+            (r#"FINE, column(path = ".author")"#, "this column has no name"),
+            (r#"FINE, column(name = "Author")"#, "this column has no path, such as"),
+            (
+                r#"FINE, column(name = "Author", path = "author")"#,
+                "a path begins with a dot",
+            ),
+            (
+                r#"FINE, column(name = "Author", path = ".author", type = "text")"#,
+                r#""text" is none of string, integer, number, boolean, date"#,
+            ),
+            (
+                r#"FINE, column(name = "Author", path = ".author", width = "3")"#,
+                "a column has name, path, type, format, description, wide",
+            ),
+            (r#"FINE, deprecated(warning = "x")"#, "this deprecation has no version"),
+            ("FINE, a::b = \"x\"", "not a word"),
+        ] {
+            let error = derived(&format!("#[resource({})]", said.replace("FINE", FINE)))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(wanted), "{said}: {error}");
+        }
+        let error = derive(&syn::parse_str("struct Book<T> { of: T }").unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "a resource is one type: it has no parameters");
+    }
+
+    #[test]
+    fn attributes_add_up() {
+        let tokens = derived(
+            r#"
+            /// A book
+            /// of the library.
+            ///
+            /// It can be read.
+            #[resource(group = "a.example.com", version = "v2", version = "v1", plural = "books", kind = "Tome")]
+            #[resource(short = "bk", short = "b", scope = "Cluster", deprecated(version = "v1", removed_release = "2.0"))]
+            #[resource(column(name = "Author", path = ".author", type = "date", wide))]
+            "#,
+        )
+        .unwrap();
+        for wanted in [
+            r#"constVERSIONS:&'staticstr=&["v2","v1"];"#.replace("staticstr", "static[&'staticstr]"),
+            r#"constVERSION:&'staticstr="v2";"#.into(),
+            r#"constKIND:&'staticstr="Tome";"#.into(),
+            "Scope::Cluster".into(),
+            r#".short_name("bk").short_name("b")"#.into(),
+            r#".deprecated("v1","").removed_release("2.0")"#.into(),
+            r#"Column::date("Author").path(".author").wide()"#.into(),
+            r#".description("Abookofthelibrary.\n\nItcanberead.")"#.into(),
+        ] {
+            assert!(tokens.contains(&wanted), "{wanted} in {tokens}");
+        }
+    }
+}
