@@ -28,7 +28,14 @@ pub trait Collector {
     /// What it keeps per target.
     type State: State;
 
-    /// One tick for one target: the node's name, or an empty text for [`Each::Once`].
+    /// For [`Each::Object`]: whose objects. They need the capability `objects` with `list` and `watch`.
+    #[must_use]
+    fn of() -> Option<manifest::ResourceName> {
+        None
+    }
+
+    /// One tick for one target: the node's name, the object's (see [`Key::of`](crate::Key::of)), or an empty text for
+    /// [`Each::Once`].
     ///
     /// # Errors
     /// Any error fails this tick for this target alone.
@@ -37,10 +44,12 @@ pub trait Collector {
     /// Its entry in the manifest. [`plugin!`](crate::plugin) adds it.
     #[must_use]
     fn declaration() -> manifest::Collector {
+        let declared = manifest::Collector {
+            of: Self::of(),
+            ..manifest::Collector::new(Self::NAME, Self::EACH, Self::INTERVAL_SECONDS)
+        };
         Self::FILLS.iter().fold(
-            manifest::Collector::new(Self::NAME, Self::EACH, Self::INTERVAL_SECONDS)
-                .keep_seconds(Self::KEEP_SECONDS)
-                .state_schema(Self::STATE_SCHEMA),
+            declared.keep_seconds(Self::KEEP_SECONDS).state_schema(Self::STATE_SCHEMA),
             |declaration, plural| declaration.fills(*plural),
         )
     }

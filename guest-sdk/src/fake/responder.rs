@@ -154,22 +154,24 @@ impl<T: Resource> Responder<T> {
         answer
     }
 
-    /// What the host checks of an answer: it is the object that was asked for.
+    /// What the host makes of an answer: name and namespace are filled in where they are left out, and right where they are not.
     fn judged(&self, bytes: &[u8], name: &str) -> Result<Object<T>, Error> {
-        let object = Object::<T>::decode(bytes).map_err(|e| Error::Failed(e.to_string()))?;
+        let mut object = Object::<T>::decode(bytes).map_err(|e| Error::Failed(e.to_string()))?;
         let namespace = self.like.lend().namespace();
         let Metadata {
             name: found,
             namespace: found_in,
             ..
-        } = &object.metadata;
-        if found.is_empty() || !(name.is_empty() || found == name) {
-            return Err(Error::Failed(format!("the answer is {found:?}, and {name:?} was asked for")));
+        } = &mut object.metadata;
+        for (field, found, wanted) in [("name", &mut *found, name), ("namespace", found_in, &namespace)] {
+            if found.is_empty() {
+                wanted.clone_into(found);
+            } else if !(wanted.is_empty() || found == wanted) {
+                return Err(Error::Failed(format!("metadata.{field} is {found:?}, not {wanted:?}")));
+            }
         }
-        if !(namespace.is_empty() || *found_in == namespace) {
-            return Err(Error::Failed(format!(
-                "{found:?} is in {found_in:?}, and {namespace:?} was asked for"
-            )));
+        if object.metadata.name.is_empty() {
+            return Err(Error::Failed("an object has no name".to_owned()));
         }
         Ok(object)
     }
