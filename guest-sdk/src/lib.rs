@@ -1,10 +1,18 @@
 //! Write an Outrigger plugin in Rust.
 //!
 //! A plugin is a function from what it may see to what it shows; the host does the rest. So the SDK is small: traits for
-//! the roles that a plugin can play ([`Collector`]), traits for the capabilities that it may use ([`Kubelet`], [`Config`],
-//! [`Log`], [`Clock`]), and [`plugin!`], which exports what a plugin implements and nothing else. The traits have two
-//! sides: the real host in a component, and [`fake::Host`] natively, so a plugin is tested by `cargo test`, without Wasm and
-//! without a cluster.
+//! the roles that a plugin can play, traits for the capabilities that it may use, and [`plugin!`], which exports what a plugin
+//! implements and nothing else. The capabilities have two sides: the real host in a component, and [`fake::Host`] natively, so a plugin is
+//! tested by `cargo test`, without Wasm and without a cluster. `docs/plugins.md` goes from an empty crate to a served API.
+//!
+//! | role | traits | for |
+//! |---|---|---|
+//! | collector | [`Collector`], [`Migrator`] | data that lives elsewhere, fetched on a schedule into tables |
+//! | [responder] | [`Get`], [`List`], [`Create`], [`Update`], [`Delete`]; [`Part`], [`UpdatePart`], [`Connect`] | objects computed on demand |
+//! | strategy | [`Strategy`] | the rules of objects that the host keeps |
+//! | controller | [`Controller`] | what brings the world in step with objects |
+//!
+//! # A collector
 //!
 //! ```
 //! use outrigger_sdk::prelude::*;
@@ -41,10 +49,52 @@
 //! # }
 //! ```
 //!
+//! # A responder
+//!
+//! [`derive(Resource)`](macro@Resource) makes a kind of a struct; each verb is a trait, and those that it implements are offered.
+//!
+//! ```
+//! use outrigger_sdk::prelude::*;
+//!
+//! /// A note that somebody left.
+//! #[derive(Debug, PartialEq, Resource, Serialize, Deserialize, JsonSchema)]
+//! #[resource(group = "notes.example.com", version = "v1", plural = "notes")]
+//! struct Note {
+//!     /// What it says.
+//!     text: String,
+//! }
+//!
+//! impl Get for Note {
+//!     fn get(host: &impl Host, request: &Request<'_>) -> Result<Object<Self>, Error> {
+//!         let text = host.kv_get(&request.name())?.ok_or_else(|| request.not_found())?;
+//!         let text = String::from_utf8(text).map_err(Error::failed)?;
+//!         Ok(Object::named(request.namespace(), request.name(), Note { text }))
+//!     }
+//! }
+//!
+//! fn about() -> Manifest {
+//!     manifest!().name("notes").needs("kv", "keeps the notes")
+//! }
+//!
+//! plugin! { manifest: about, responders: [Note] }
+//!
+//! # fn main() {
+//! let host = fake::Host::new().keeping("shopping", "milk");
+//! let notes = fake::Responder::<Note>::new().namespace("main");
+//! assert_eq!(notes.get(&host, "shopping").unwrap().text, "milk");
+//! assert!(matches!(notes.get(&host, "x"), Err(Error::NotFound(_))));
+//! # }
+//! ```
+//!
 //! What the SDK promises: a component exports exactly the roles that its plugin implements, and imports exactly the
 //! capabilities whose methods it calls (and the error type of the contract, and what Rust's std wants of WASI, which the
 //! host answers with no authority); a panic reaches the operator with message and place. What a plugin must not count on: memory
 //! between calls (each call enters a fresh instance; keep [`State`]), files, sockets, the environment.
+
+/// The page's code, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+pub struct PluginsMd;
 
 mod capabilities;
 mod cluster;
