@@ -117,6 +117,14 @@ pub trait Clock {
 }
 
 /// Randomness from the host. Needs no grant.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// fn token(host: &impl Random) -> String {
+///     host.random(8).iter().map(|byte| format!("{byte:02x}")).collect()
+/// }
+/// assert_eq!(token(&fake::Host::new()).len(), 16);
+/// ```
 pub trait Random {
     /// So many bytes, at most 4 KiB at once.
     fn random(&self, count: u32) -> Vec<u8>;
@@ -235,6 +243,25 @@ pub struct Reference {
 }
 
 /// The plugin's own series, which its manifest declares; shown as `outrigger_plugin_PLUGIN_NAME`.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// use outrigger_sdk::manifest::Series;
+///
+/// fn about() -> Manifest {
+///     let lent = Series::counter("lent", "Books that were lent.").label("shelf");
+///     manifest!().name("library").needs("metrics", "counts what is lent").series(lent)
+/// }
+///
+/// fn lend(host: &impl Metrics, shelf: &str) -> Result<(), Error> {
+///     host.metric_add("lent", &[("shelf", shelf)], 1.0)
+/// }
+/// let host = fake::Host::new();
+/// lend(&host, "a").unwrap();
+/// lend(&host, "a").unwrap();
+/// assert_eq!(host.metric("lent", &[("shelf", "a")]), Some(2.0));
+/// # assert_eq!(about().check(), Ok(()));
+/// ```
 pub trait Metrics {
     /// Adds to a counter.
     ///
@@ -251,6 +278,17 @@ pub trait Metrics {
 }
 
 /// Secrets that are granted by name. Where they come from is the operator's to say; never log one.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// fn books(host: &(impl Http + Secrets)) -> Result<Vec<String>, Error> {
+///     let token = String::from_utf8(host.secret("token")?).map_err(|_| Error::failed("the token is no text"))?;
+///     host.send(http::Request::get("https://api.example.com/books").header("Authorization", format!("Bearer {token}")))?.ok()?.json()
+/// }
+/// let host = fake::Host::new().knowing("token", "s3cret").serving("https://api.example.com/books", 200, r#"["moby-dick"]"#);
+/// assert_eq!(books(&host).unwrap(), ["moby-dick"]);
+/// assert!(matches!(books(&fake::Host::new()), Err(Error::Denied(_))));
+/// ```
 pub trait Secrets {
     /// The bytes of the secret that the operator knows by this name.
     ///

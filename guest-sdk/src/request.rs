@@ -51,7 +51,25 @@ pub struct Objects<'a, T> {
     kind: PhantomData<fn(&T)>,
 }
 
-/// Where a stream's bytes go. A write returns when there is room; it fails with [`Error::Unavailable`] once the client has gone.
+/// Where a stream's bytes go.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// use std::io::Write;
+///
+/// /// Says back what it reads, with a line of its own before.
+/// fn echo(from: &mut Reader<'_>, to: &mut Writer<'_>) -> Result<(), Error> {
+///     to.start(200, "text/plain")?;
+///     writeln!(to, "you said:")?;
+///     std::io::copy(from, to)?;
+///     Ok(())
+/// }
+/// # let (body, said) = (fake::Body::of(["call me ", "ishmael"]), fake::Stream::default());
+/// # echo(&mut Reader::new(&body), &mut Writer::new(&said)).unwrap();
+/// # assert_eq!(said.text(), "you said:\ncall me ishmael");
+/// ```
+///
+/// A write returns when there is room; it fails with [`Error::Unavailable`] once the client has gone.
 #[derive(Debug)]
 pub struct Writer<'a>(&'a RawWriter);
 

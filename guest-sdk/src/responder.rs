@@ -74,6 +74,27 @@ pub trait Create: Resource {
 }
 
 /// Objects can be replaced; together with [`Get`] they can be patched.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// #[derive(Debug, Clone, PartialEq, Resource, Serialize, Deserialize, JsonSchema)]
+/// #[resource(group = "house.example.com", version = "v1", plural = "lamps")]
+/// struct Lamp { on: bool }
+///
+/// impl Update for Lamp {
+///     fn update(host: &impl Host, request: &Request<'_>, lamp: Object<Self>) -> Result<Object<Self>, Error> {
+///         host.kv_get(&request.name())?.ok_or_else(|| request.not_found())?;
+///         if !request.dry_run() {
+///             host.kv_set(&request.name(), if lamp.on { b"on" } else { b"off" })?;
+///         }
+///         Ok(lamp)
+///     }
+/// }
+/// let (host, lamps) = (fake::Host::new().keeping("desk", "off"), fake::Responder::<Lamp>::new());
+/// lamps.update(&host, Object::named("", "desk", Lamp { on: true })).unwrap();
+/// assert_eq!(host.kv_get("desk").unwrap().unwrap(), b"on");
+/// assert!(matches!(lamps.update(&host, Object::named("", "attic", Lamp { on: true })), Err(Error::NotFound(_))));
+/// ```
 pub trait Update: Resource {
     /// Replaces the object, unless [`dry_run`](Request::dry_run) says not to; returns it as replaced.
     ///
@@ -84,6 +105,32 @@ pub trait Update: Resource {
 }
 
 /// Objects can be removed. It needs [`List`]: what cannot be emptied must not offer it.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// #[derive(Debug, Resource, Serialize, Deserialize, JsonSchema)]
+/// #[resource(group = "house.example.com", version = "v1", plural = "keys", scope = "Cluster")]
+/// struct Key {}
+///
+/// impl List for Key {
+///     fn list(host: &impl Host, _: &Request<'_>, to: &mut Objects<'_, Self>) -> Result<(), Error> {
+///         host.kv_keys("", "")?.into_iter().try_for_each(|name| to.write(&Object::named("", name, Key {})))
+///     }
+/// }
+///
+/// impl Delete for Key {
+///     fn delete(host: &impl Host, request: &Request<'_>) -> Result<Object<Self>, Error> {
+///         host.kv_get(&request.name())?.ok_or_else(|| request.not_found())?;
+///         if !request.dry_run() {
+///             host.kv_delete(&request.name())?;
+///         }
+///         Ok(Object::named("", request.name(), Key {}))
+///     }
+/// }
+/// let (host, keys) = (fake::Host::new().keeping("front", "").keeping("back", ""), fake::Responder::<Key>::new());
+/// keys.delete(&host, "front").unwrap();
+/// assert_eq!(keys.list(&host).unwrap().len(), 1);
+/// ```
 pub trait Delete: Resource {
     /// Removes the object, unless [`dry_run`](Request::dry_run) says not to; returns its last state.
     ///
@@ -140,6 +187,41 @@ pub trait Part {
 }
 
 /// A part that can be replaced by itself.
+///
+/// ```
+/// # use outrigger_sdk::prelude::*;
+/// # #[derive(Resource, Serialize, Deserialize, JsonSchema)]
+/// # #[resource(group = "house.example.com", version = "v1", plural = "lamps")]
+/// # struct Lamp {}
+/// /// How bright a lamp is.
+/// struct Dimmer;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Level { percent: u8 }
+///
+/// impl Part for Dimmer {
+///     type Of = Lamp;
+///     type Body = Level;
+///     const NAME: &'static str = "dimmer";
+///     const KIND: &'static str = "Level";
+///
+///     fn get(_: &impl Host, _: &Request<'_>) -> Result<Level, Error> {
+///         Ok(Level { percent: 100 })
+///     }
+/// }
+///
+/// impl UpdatePart for Dimmer {
+///     fn update(_: &impl Host, request: &Request<'_>, level: Level) -> Result<Level, Error> {
+///         match level.percent {
+///             0..=100 => Ok(level),
+///             _ => Err(request.invalid("percent", "must be at most 100")),
+///         }
+///     }
+/// }
+/// let (host, lamps) = (fake::Host::new(), fake::Responder::<Lamp>::new());
+/// assert_eq!(lamps.update_part::<Dimmer>(&host, "desk", &Level { percent: 50 }).unwrap()["percent"], 50);
+/// assert!(lamps.update_part::<Dimmer>(&host, "desk", &Level { percent: 101 }).is_err());
+/// ```
 pub trait UpdatePart: Part {
     /// Replaces the part, unless [`dry_run`](Request::dry_run) says not to; returns it as replaced.
     ///

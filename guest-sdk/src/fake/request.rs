@@ -92,13 +92,8 @@ pub fn connect_to<C: Connect>(
 ) -> Result<Stream, Error> {
     let request = request.clone().of::<C::Of>().subresource(C::NAME);
     let body = Body {
-        rest: RefCell::new(
-            body.into_iter()
-                .map(Into::into)
-                .filter(|piece: &Vec<u8>| !piece.is_empty())
-                .collect(),
-        ),
         messages: !request.raw.protocol.is_empty(),
+        ..Body::of(body)
     };
     C::connect(host, &request.lend(), &mut Reader::new(&body), &mut Writer::new(&to))?;
     Ok(to)
@@ -402,6 +397,16 @@ impl Stream {
 // === impl Body ===
 
 impl Body {
+    /// A body in these pieces.
+    #[must_use]
+    pub fn of(pieces: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        let pieces = pieces.into_iter().map(Into::into);
+        Self {
+            rest: RefCell::new(pieces.filter(|piece: &Vec<u8>| !piece.is_empty()).collect()),
+            messages: false,
+        }
+    }
+
     /// `requests.reader.read`.
     #[doc(hidden)]
     pub fn read(&self, most: u32) -> Result<Vec<u8>, Error> {
