@@ -42,7 +42,7 @@ impl Backoff {
 }
 
 /// In [0, 1). Good enough to keep neighbours apart, and needs no generator: std seeds its hash maps from the system's.
-fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 32;
     f64::from(u32::try_from(bits).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`client`] | one connection to kube-apiserver, from a kubeconfig or the pod's service account |
 //! | [`nodes`], [`pods`] | slim indexes that follow the cluster; reads come from memory |
+//! | [`election`], [`lease`] | which of several replicas leads |
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
 //! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
 //! | [`reviews`] | "may they?" and "who is this?", asked of kube-apiserver |
@@ -19,9 +20,11 @@ pub mod backoff;
 mod causes;
 pub mod client;
 mod dial;
+pub mod election;
 mod informer;
 pub mod kubelet;
 pub mod labels;
+pub mod lease;
 #[cfg(test)]
 mod live;
 mod material;
@@ -38,8 +41,10 @@ pub use advice::{Account, Advice};
 pub use anybody::Anybody;
 pub use causes::causes;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
+pub use election::{Election, ElectionOptions};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
+pub use lease::LeaseLock;
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use pods::PodIndex;
 pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
