@@ -146,6 +146,18 @@ sentences! {
             "{account} may not {verbs} {resource}",
             "grant it (deploy/rbac.yaml has the rule): kubectl create clusterrole {name}:{role} --verb={verbs} --resource={resource} && \
              kubectl create clusterrolebinding {name}:{role} --clusterrole={name}:{role} --serviceaccount={of}";
+        /// A plugin may not do what its manifest asks for.
+        Fail PluginDenied { plugin, verbs, resource, role } = "plugin-denied",
+            "plugin {plugin} (user outrigger:plugin:{plugin}) may not {verbs} {resource}",
+            "if it shall: kubectl create clusterrole outrigger:plugin:{plugin}:{role} --verb={verbs} --resource={resource} && \
+             kubectl create clusterrolebinding outrigger:plugin:{plugin}:{role} --clusterrole=outrigger:plugin:{plugin}:{role} \
+             --user=outrigger:plugin:{plugin}";
+        /// The host may not act as a plugin.
+        Fail ImpersonationDenied { account, plugin, name, of } = "impersonation-denied",
+            "{account} may not act as user outrigger:plugin:{plugin} in group outrigger:plugins",
+            "if the plugin shall reach objects: kubectl create clusterrole {name}:as-{plugin} --verb=impersonate \
+             --resource=users,groups --resource-name=outrigger:plugin:{plugin} --resource-name=outrigger:plugins && \
+             kubectl create clusterrolebinding {name}:as-{plugin} --clusterrole={name}:as-{plugin} --serviceaccount={of}";
         /// The token or certificate that we show kube-apiserver is none of its own.
         Fail CallerUnknown {} = "caller-unknown",
             "kube-apiserver does not know who we are (401)",
@@ -176,6 +188,29 @@ sentences! {
         Fail AuthorityNotYet { bundle, when } = "authority-not-yet",
             "no certificate authority of {bundle} is valid before {when}",
             "set the clocks right";
+    }
+}
+
+// === impl Advice ===
+
+impl Advice {
+    /// What a refusal of something that a plugin asked for calls for. `resource` as kubectl's `--resource` wants it
+    /// (`ships.harbor.example.com`); it comes from the plugin and ends up in a command that somebody pastes, so what could be anything
+    /// but a name is not taken over.
+    #[must_use]
+    pub fn of_plugin(plugin: &str, verbs: &str, resource: &str, refusal: &str) -> Self {
+        if refusal.contains("cannot impersonate") {
+            return Account::named_in(refusal).may_not_act_as(plugin);
+        }
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-/".contains(c);
+        let plain = !resource.is_empty() && resource.chars().all(is_plain) && !resource.starts_with('-');
+        let resource = if plain { resource } else { "RESOURCE" };
+        Self::PluginDenied {
+            plugin: plugin.into(),
+            verbs: verbs.into(),
+            resource: resource.into(),
+            role: resource.replace('/', "-"),
+        }
     }
 }
 
@@ -227,6 +262,17 @@ impl Account {
         Advice::ReviewsDenied {
             account: self.said.clone(),
             review: review.into(),
+            name: self.name.clone(),
+            of: self.of.clone(),
+        }
+    }
+
+    /// See [`Advice::ImpersonationDenied`].
+    #[must_use]
+    pub fn may_not_act_as(&self, plugin: &str) -> Advice {
+        Advice::ImpersonationDenied {
+            account: self.said.clone(),
+            plugin: plugin.into(),
             name: self.name.clone(),
             of: self.of.clone(),
         }
@@ -301,6 +347,35 @@ mod tests {
                 "this service account may not get nodes/stats; grant it (deploy/rbac.yaml has the rule): kubectl create clusterrole \
                  NAME:nodes-stats --verb=get --resource=nodes/stats && kubectl create clusterrolebinding NAME:nodes-stats \
                  --clusterrole=NAME:nodes-stats --serviceaccount=NAMESPACE:NAME",
+            ),
+            (
+                Advice::of_plugin("keeper", "list,watch", "ships.harbor.example.com", "ships is forbidden"),
+                "plugin-denied",
+                "plugin keeper (user outrigger:plugin:keeper) may not list,watch ships.harbor.example.com; if it shall: kubectl create \
+                 clusterrole outrigger:plugin:keeper:ships.harbor.example.com --verb=list,watch --resource=ships.harbor.example.com && \
+                 kubectl create clusterrolebinding outrigger:plugin:keeper:ships.harbor.example.com \
+                 --clusterrole=outrigger:plugin:keeper:ships.harbor.example.com --user=outrigger:plugin:keeper",
+            ),
+            (
+                Advice::of_plugin("keeper", "list", "x; reboot", "forbidden"),
+                "plugin-denied",
+                "plugin keeper (user outrigger:plugin:keeper) may not list RESOURCE; if it shall: kubectl create clusterrole \
+                 outrigger:plugin:keeper:RESOURCE --verb=list --resource=RESOURCE && kubectl create clusterrolebinding \
+                 outrigger:plugin:keeper:RESOURCE --clusterrole=outrigger:plugin:keeper:RESOURCE --user=outrigger:plugin:keeper",
+            ),
+            (
+                Advice::of_plugin(
+                    "keeper",
+                    "list",
+                    "ships",
+                    r#"users "outrigger:plugin:keeper" is forbidden: User "system:serviceaccount:kube-system:metrics-server" cannot impersonate resource "users""#,
+                ),
+                "impersonation-denied",
+                "service account kube-system/metrics-server may not act as user outrigger:plugin:keeper in group outrigger:plugins; if the \
+                 plugin shall reach objects: kubectl create clusterrole metrics-server:as-keeper --verb=impersonate \
+                 --resource=users,groups --resource-name=outrigger:plugin:keeper --resource-name=outrigger:plugins && kubectl create \
+                 clusterrolebinding metrics-server:as-keeper --clusterrole=metrics-server:as-keeper \
+                 --serviceaccount=kube-system:metrics-server",
             ),
         ];
         for (advice, code, expected) in cases {

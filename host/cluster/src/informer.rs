@@ -4,6 +4,7 @@
 //! needs: a deadline on every list, back-off with jitter, one sentence in the log per trouble instead of one per attempt,
 //! and an end when the owner says so. It must never drop what is known because kube-apiserver is away.
 
+use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -37,15 +38,35 @@ pub(crate) trait Keep<K>: Send {
     fn apply(&mut self, object: K);
     /// An object is gone.
     fn delete(&mut self, object: K);
+    /// Something is in the way, in one sentence, or nothing any more.
+    fn troubled(&mut self, _sentence: Option<&str>) {}
 }
 
 /// What is followed, for the log.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject {
     /// Its name, plural.
-    pub(crate) what: &'static str,
-    /// What is said when it is refused.
-    pub(crate) denied: fn(&Account) -> Advice,
+    what: Cow<'static, str>,
+    /// What is said when it is refused, given kube-apiserver's words.
+    denied: Box<Denied>,
+}
+
+type Denied = dyn Fn(&str) -> Advice + Send + Sync;
+
+// === impl Subject ===
+
+impl Subject {
+    /// What the host follows for itself.
+    pub(crate) fn own(what: &'static str, denied: impl Fn(&Account) -> Advice + Send + Sync + 'static) -> Self {
+        Self::new(what.into(), move |refusal| denied(&Account::named_in(refusal)))
+    }
+
+    /// What is followed for somebody else.
+    pub(crate) fn new(what: Cow<'static, str>, denied: impl Fn(&str) -> Advice + Send + Sync + 'static) -> Self {
+        Self {
+            what,
+            denied: Box::new(denied),
+        }
+    }
 }
 
 /// Pages of 500, as client-go asks for.
@@ -75,7 +96,9 @@ pub(crate) async fn follow<K, S>(
                 next = events.next() => next,
                 // A watch may be silent for minutes; the client's keep-alive and the watcher's own timeout end a dead one.
                 () = tokio::time::sleep(PAGE_DEADLINE), if listing => {
-                    trouble.begins(&format!("a list took longer than {PAGE_DEADLINE:?}"), "");
+                    let fact = format!("a list took longer than {PAGE_DEADLINE:?}");
+                    keep.troubled(Some(&fact));
+                    trouble.begins(&fact, "");
                     None
                 }
             };
@@ -83,8 +106,16 @@ pub(crate) async fn follow<K, S>(
                 None => break,
                 Some(Err(error)) => {
                     listing = !matches!(error, Error::WatchFailed(_) | Error::WatchStartFailed(_));
-                    if trouble.judge(&error) {
-                        backoff.reset();
+                    match verdict(&error, trouble.subject()) {
+                        Some((fact, more)) => {
+                            if trouble.begins(&fact, &more) {
+                                // Another trouble than before: kube-apiserver is back but refuses, say. What made the last wait
+                                // long is over.
+                                backoff.reset();
+                                keep.troubled(Some(&format!("{fact}{more}")));
+                            }
+                        }
+                        None => debug!(what = %trouble.subject().what, "watch expired, listing again"),
                     }
                     let again = backoff.delay();
                     tokio::select! {
@@ -111,7 +142,9 @@ pub(crate) async fn follow<K, S>(
                     }
                     if !listing {
                         backoff.reset();
-                        trouble.ends();
+                        if trouble.ends() {
+                            keep.troubled(None);
+                        }
                     }
                 }
             }
@@ -125,7 +158,7 @@ pub(crate) async fn follow<K, S>(
 }
 
 /// What is wrong at the moment, so that it is said once.
-struct Trouble {
+pub(crate) struct Trouble {
     subject: Subject,
     since: Option<(Instant, String)>,
 }
@@ -133,25 +166,18 @@ struct Trouble {
 // === impl Trouble ===
 
 impl Trouble {
-    fn new(subject: Subject) -> Self {
+    pub(crate) fn new(subject: Subject) -> Self {
         Self { subject, since: None }
     }
 
-    /// Whether this is another trouble than before: kube-apiserver is back but refuses, say. Then waiting begins anew, since what
-    /// made the last one long is over.
-    fn judge(&mut self, error: &Error) -> bool {
-        match verdict(error, self.subject) {
-            Some((fact, more)) => self.begins(&fact, &more),
-            None => {
-                debug!(what = self.subject.what, "watch expired, listing again");
-                false
-            }
-        }
+    /// What it is about.
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
     }
 
-    /// Says what is wrong, unless it has been said.
-    fn begins(&mut self, fact: &str, more: &str) -> bool {
-        let what = self.subject.what;
+    /// Says what is wrong, unless it has been said. Whether this is another trouble than before.
+    pub(crate) fn begins(&mut self, fact: &str, more: &str) -> bool {
+        let what = &*self.subject.what;
         match &mut self.since {
             Some((_, known)) if known == fact => {
                 debug!(what, "still: {fact}{more}");
@@ -172,21 +198,29 @@ impl Trouble {
         true
     }
 
-    fn ends(&mut self) {
-        if let Some((since, _)) = self.since.take() {
-            let what = self.subject.what;
-            info!(what, "following {what} again after {:.1?}", since.elapsed());
-        }
+    /// All is well; whether it was not before.
+    pub(crate) fn ends(&mut self) -> bool {
+        let Some((since, _)) = self.since.take() else { return false };
+        let what = &*self.subject.what;
+        info!(what, "following {what} again after {:.1?}", since.elapsed());
+        true
     }
 }
 
 /// What is wrong, and what to do about it or what else is known. None for the ordinary end of a watch that fell behind: the
 /// list that follows mends it.
-fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
-    Some(match code(error) {
-        Some(410) => return None,
+fn verdict(error: &Error, subject: &Subject) -> Option<(String, String)> {
+    match code(error) {
+        Some(410) => None,
+        code => Some(fact(code, error, subject)),
+    }
+}
+
+/// What an HTTP status says; none, if there was no answer.
+pub(crate) fn fact(code: Option<u16>, error: &(dyn std::error::Error + 'static), subject: &Subject) -> (String, String) {
+    match code {
         Some(403) => {
-            let advice = (subject.denied)(&Account::named_in(&causes(error)));
+            let advice = (subject.denied)(&causes(error));
             (advice.wrong(), format!("; {}", advice.cure()))
         }
         Some(401) => (
@@ -195,7 +229,7 @@ fn verdict(error: &Error, subject: Subject) -> Option<(String, String)> {
         ),
         Some(code) => (format!("kube-apiserver answered {code}"), format!(": {error}")),
         None => ("kube-apiserver does not answer".to_owned(), format!(": {}", causes(error))),
-    })
+    }
 }
 
 /// The HTTP status in a watcher's error.
@@ -253,10 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_trouble() {
-        let subject = Subject {
-            what: "pods",
-            denied: |account| account.may_not_read("get,list,watch", "pods"),
-        };
+        let subject = Subject::own("pods", |account| account.may_not_read("get,list,watch", "pods"));
         let answer = |code: u16| {
             let status = Status {
                 code,
@@ -289,7 +320,7 @@ mod tests {
             ),
         ];
         for (name, error, expected) in cases {
-            let said = verdict(&error, subject).map(|(fact, more)| fact + &more);
+            let said = verdict(&error, &subject).map(|(fact, more)| fact + &more);
             assert_eq!(said.is_some(), expected.is_some(), "{name}: {said:?}");
             let (said, expected) = (said.unwrap_or_default(), expected.unwrap_or_default());
             assert!(said.contains(expected) && !said.contains('\n'), "{name}: {said}");

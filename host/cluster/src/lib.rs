@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`client`] | one connection to kube-apiserver, from a kubeconfig or the pod's service account |
 //! | [`nodes`], [`pods`] | slim indexes that follow the cluster; reads come from memory |
+//! | [`followed`] | what plugins follow, with their own identity: who is told, and a store to read from |
 //! | [`election`], [`lease`] | which of several replicas leads |
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
 //! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
@@ -21,6 +22,7 @@ mod causes;
 pub mod client;
 mod dial;
 pub mod election;
+pub mod followed;
 mod informer;
 pub mod kubelet;
 pub mod labels;
@@ -42,6 +44,7 @@ pub use anybody::Anybody;
 pub use causes::causes;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use election::{Election, ElectionOptions};
+pub use followed::{Watched, WatchedOptions};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
 pub use lease::LeaseLock;

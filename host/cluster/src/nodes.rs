@@ -158,14 +158,13 @@ pub fn follow(client: Client, selector: Option<&str>, cancel: CancellationToken)
         next: HashMap::new(),
     };
     let open = move || watcher(Api::<SlimNode>::all(client.clone()), config.clone());
-    let task = tokio::spawn(informer::follow(NODES, open, keeper, cancel));
+    let task = tokio::spawn(informer::follow(subject(), open, keeper, cancel));
     (index, task)
 }
 
-const NODES: Subject = Subject {
-    what: "nodes",
-    denied: |account| account.may_not_read("get,list,watch", "nodes"),
-};
+fn subject() -> Subject {
+    Subject::own("nodes", |account| account.may_not_read("get,list,watch", "nodes"))
+}
 
 /// A Node as it is read from the wire: fields that nobody uses are skipped unparsed.
 #[derive(Debug, Clone, Deserialize)]

@@ -100,14 +100,13 @@ pub fn follow(client: Client, cancel: CancellationToken) -> (Arc<PodIndex>, Join
         next: Pods::default(),
     };
     let open = move || watcher(Api::<SlimPod>::all(client.clone()), config.clone());
-    let task = tokio::spawn(informer::follow(PODS, open, keeper, cancel));
+    let task = tokio::spawn(informer::follow(subject(), open, keeper, cancel));
     (index, task)
 }
 
-const PODS: Subject = Subject {
-    what: "pods",
-    denied: |account| account.may_not_read("get,list,watch", "pods"),
-};
+fn subject() -> Subject {
+    Subject::own("pods", |account| account.may_not_read("get,list,watch", "pods"))
+}
 
 /// A pod's metadata as it is read from the wire.
 #[derive(Debug, Clone, Deserialize)]

@@ -32,11 +32,14 @@ pub(crate) struct Asked {
     pub(crate) uri: String,
     pub(crate) accept: String,
     pub(crate) agent: String,
+    /// As whom, and in which group.
+    pub(crate) impersonating: [String; 2],
     pub(crate) body: String,
 }
 
 pub(crate) struct Server {
     pub(crate) client: Client,
+    pub(crate) config: Config,
     asked: Arc<Mutex<Vec<Asked>>>,
     left: Arc<Mutex<VecDeque<Step>>>,
     task: JoinHandle<()>,
@@ -113,6 +116,7 @@ impl Server {
         });
         Self {
             client,
+            config,
             asked,
             left,
             task,
@@ -140,7 +144,7 @@ async fn answer(
     script: Arc<Mutex<VecDeque<Step>>>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
-    let header = |name| {
+    let header = |name: http::HeaderName| {
         head.headers
             .get(name)
             .map_or_else(String::new, |v| v.to_str().unwrap().to_owned())
@@ -151,6 +155,7 @@ async fn answer(
         uri: head.uri.to_string(),
         accept: header(http::header::ACCEPT),
         agent: header(http::header::USER_AGENT),
+        impersonating: ["impersonate-user", "impersonate-group"].map(|name| header(http::HeaderName::from_static(name))),
         body: String::from_utf8(body.to_vec()).unwrap(),
     };
     log.lock().unwrap().push(asked);

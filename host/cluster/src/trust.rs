@@ -143,7 +143,7 @@ pub fn follow(
     };
     let task = tokio::spawn(async move {
         tokio::select! {
-            () = informer::follow(TRUST, open, keeper, cancel) => {}
+            () = informer::follow(subject(), open, keeper, cancel) => {}
             // Ends with the follower; never on its own.
             () = read_again(&client, &now) => {}
         }
@@ -151,10 +151,10 @@ pub fn follow(
     (receiver, task)
 }
 
-const TRUST: Subject = Subject {
-    what: "ConfigMap kube-system/extension-apiserver-authentication",
-    denied: Account::may_not_read_trust,
-};
+fn subject() -> Subject {
+    let what = "ConfigMap kube-system/extension-apiserver-authentication";
+    Subject::own(what, Account::may_not_read_trust)
+}
 
 struct Keeper {
     now: Arc<watch::Sender<Arc<RequestHeaderTrust>>>,
