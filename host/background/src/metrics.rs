@@ -1,10 +1,14 @@
 //! What the operator sees of background work.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::collectors::board::{Board, Failing};
 
 /// Labels of a collector's series.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +32,7 @@ pub struct Metrics {
     pub(crate) duration: Family<Of, Histogram>,
     pub(crate) complaints: Family<Of, Counter>,
     pub(crate) skipped: Family<Of, Counter>,
+    pub(crate) board: Arc<Board>,
 }
 
 // === impl Metrics ===
@@ -46,7 +51,9 @@ impl Metrics {
             duration: Family::new_with_constructor(buckets),
             complaints: Family::default(),
             skipped: Family::default(),
+            board: Arc::default(),
         };
+        registry.register_collector(Box::new(Failing(this.board.clone())));
         registry.register(
             "outrigger_collector_ticks",
             "Ticks of collectors by result: success, refused (the plugin said so), failed (trap, deadline, limit)",

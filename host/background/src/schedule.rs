@@ -30,6 +30,13 @@ pub(crate) fn next(due: Duration, now: Duration, interval: Duration) -> Duration
     due.saturating_add(interval.saturating_mul(steps))
 }
 
+/// The first tick from `now` on, on the grid of one that is due at `due`.
+pub(crate) fn soonest(due: Duration, now: Duration, interval: Duration) -> Duration {
+    let interval = interval.max(Duration::from_millis(1));
+    let early = due.saturating_sub(now).as_nanos() / interval.as_nanos();
+    due.saturating_sub(interval.saturating_mul(u32::try_from(early).unwrap_or(u32::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +54,18 @@ mod tests {
             ("clock before due", S(15), S(3), S(30)),
         ] {
             assert_eq!(next(due, now, S(15)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_soonest_tick_is_on_the_grid() {
+        for (name, due, now, expected) in [
+            ("the next one anyway", 30, 20, 30),
+            ("three earlier", 60, 10, 15),
+            ("just now", 60, 15, 15),
+            ("overdue", 15, 40, 15),
+        ] {
+            assert_eq!(soonest(S(due), S(now), S(15)), S(expected), "{name}");
         }
     }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outrigger_api::manifest::Manifest;
-use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Collected, Counts, Outcome, Plugin, Request};
+use outrigger_api::manifest::{Manifest, ResourceName};
+use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Capability, Collected, Counts, Outcome, Plugin, Request};
+
+use crate::Namespaces;
 
 /// One version of a plugin, ready to be called.
 #[async_trait]
@@ -27,6 +29,11 @@ pub trait Guest: Send + Sync {
     /// What it did so far; `None` for what is not run in the sandbox.
     fn counts(&self) -> Option<Counts> {
         self.sandboxed().map(Plugin::counts)
+    }
+
+    /// Where it may follow a resource (list and watch), by its manifest and by the operator; `None` if nowhere.
+    fn may_follow(&self, resource: &ResourceName) -> Option<Namespaces> {
+        Namespaces::asked(self.manifest(), resource)
     }
 
     /// One tick of one collector for one target.
@@ -95,6 +102,11 @@ impl Guest for Plugin {
 
     fn sandboxed(&self) -> Option<&Plugin> {
         Some(self)
+    }
+
+    fn may_follow(&self, resource: &ResourceName) -> Option<Namespaces> {
+        let granted = self.grants().allows(Capability::Objects);
+        granted.then(|| Namespaces::asked(Plugin::manifest(self), resource)).flatten()
     }
 
     async fn collect(&self, collector: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {

@@ -25,14 +25,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use outrigger_api::manifest::{Backing, Collector, Manifest, Resource, Verb};
+use outrigger_api::manifest::{Backing, Collector, Manifest, Resource, ResourceName, Verb};
 use outrigger_sandbox::{
     Admitted, Answered, Ask, BadResult, CallError, Collected, Counts, HostError, Outcome, Plugin, Request, Sink,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::Guest;
+use crate::{Guest, Namespaces};
 use crate::file::Version;
 
 /// How long a new version is watched, and what it may do wrong meanwhile.
@@ -358,6 +358,10 @@ impl Guest for Probation {
 
     fn counts(&self) -> Option<Counts> {
         self.guest().counts()
+    }
+
+    fn may_follow(&self, resource: &ResourceName) -> Option<Namespaces> {
+        self.guest().may_follow(resource)
     }
 
     async fn collect(&self, collector: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::{Collector, Each, Manifest, Resource, Scope};
-use outrigger_sandbox::{Answered, Ask, CallError, Collected, Request};
+use outrigger_sandbox::{Answered, Ask, CallError, Collected, Outcome, Request};
 
 use crate::{Guest, Installed};
 
 type Work = dyn Fn(&str, &[u8]) -> Result<Collected, CallError> + Send + Sync;
 type Responds = dyn Fn(Arc<Request>, Ask) -> Pin<Box<dyn Future<Output = Result<Answered, CallError>> + Send>> + Send + Sync;
+type Reconciling = Pin<Box<dyn Future<Output = Result<Outcome, CallError>> + Send>>;
+type Reconcile = dyn Fn(String) -> Reconciling + Send + Sync;
 
 /// A guest without Wasm.
 pub struct Native {
@@ -21,6 +23,7 @@ pub struct Native {
     digest: String,
     work: Box<Work>,
     responds: Option<Box<Responds>>,
+    reconcile: Option<Box<Reconcile>>,
     migrates: BTreeMap<u32, Vec<u8>>,
     hangs: bool,
 }
@@ -45,6 +48,7 @@ impl Native {
             digest: digest.into(),
             work: Box::new(work),
             responds: None,
+            reconcile: None,
             migrates: BTreeMap::new(),
             hangs: false,
         }
@@ -66,9 +70,34 @@ impl Native {
             digest: digest.into(),
             work: Box::new(|_, _| Ok(Collected::default())),
             responds: Some(Box::new(move |request, ask| Box::pin(responds(request, ask)))),
+            reconcile: None,
             migrates: BTreeMap::new(),
             hangs: false,
         }
+    }
+
+    /// A plugin of this manifest whose controllers all do this with a key.
+    #[must_use]
+    pub fn controlling<F>(manifest: Manifest, digest: &str, work: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Outcome, CallError>> + Send + 'static,
+    {
+        Self {
+            manifest,
+            digest: digest.into(),
+            work: Box::new(|_, _| Ok(Collected::default())),
+            responds: None,
+            reconcile: Some(Box::new(move |key| Box::pin(work(key)))),
+            migrates: BTreeMap::new(),
+            hangs: false,
+        }
+    }
+
+    /// The same with its manifest changed.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(Manifest) -> Manifest) -> Self {
+        self.manifest = change(self.manifest);
+        self
     }
 
     /// The same with another number for its state's schema; state of schema `from` becomes `state`.
@@ -129,6 +158,13 @@ impl Guest for Native {
         tokio::time::timeout(deadline, responds(request, ask))
             .await
             .map_err(|_| late())?
+    }
+
+    async fn reconcile(&self, _controller: &str, key: &str, _deadline: Duration) -> Result<Outcome, CallError> {
+        match &self.reconcile {
+            Some(reconcile) => reconcile(key.to_owned()).await,
+            None => Err(self.lacks("controller")),
+        }
     }
 
     async fn migrate(&self, _collector: &str, old: u32, _state: &[u8]) -> Option<Vec<u8>> {

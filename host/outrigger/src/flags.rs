@@ -108,6 +108,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) observation: crate::observation::Flags,
 
+    #[command(flatten)]
+    pub(crate) leading: crate::leading::Flags,
+
     /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use outrigger_api::discovery::VersionInfo;
 use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
-use outrigger_background::{Collectors, Options, Targets};
+use outrigger_background::{Collectors, ControllerOptions, Controllers, Options, Targets, Watches};
 use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{ReadMetrics, Resources};
 use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
@@ -20,6 +20,7 @@ use outrigger_server::{
 use outrigger_storage::LiveIndex;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +59,7 @@ pub(crate) struct Door {
 pub(crate) struct Host {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) collectors: Arc<Collectors>,
+    pub(crate) controllers: Arc<Controllers>,
     folder: Arc<Folder>,
     synced: Arc<dyn Fn() -> bool + Send + Sync>,
     scanned: Arc<AtomicBool>,
@@ -127,9 +129,11 @@ impl Host {
         };
         let metrics = outrigger_background::Metrics::register(registry);
         let collectors = Arc::new(Collectors::new(catalog.clone(), world.targets, options, metrics));
+        let controllers = Arc::new(Controllers::new(catalog.clone(), ControllerOptions::default(), registry));
         Ok(Self {
             catalog,
             collectors,
+            controllers,
             folder: Arc::new(folder),
             synced: world.synced,
             scanned: Arc::default(),
@@ -138,7 +142,7 @@ impl Host {
     }
 
     /// Starts what runs without a request: the folder is followed, collectors tick.
-    pub(crate) fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+    pub(crate) fn start(&self, tasks: &TaskTracker, watches: Arc<dyn Watches>, stop: &CancellationToken) {
         if let Some((cache, engine)) = &self.compiled {
             let (cache, engine) = (cache.clone(), engine.clone());
             tasks.spawn(tidy::follow(cache, engine, self.catalog.clone(), stop.clone()));
@@ -151,7 +155,23 @@ impl Host {
             scanned.store(true, Ordering::Release);
             folder.follow(stop_folder).await;
         });
-        tasks.spawn(self.collectors.clone().run(stop.clone()));
+        tasks.spawn(self.collectors.clone().run(watches, stop.clone()));
+    }
+
+    /// Starts the controllers, which work while `leading`. `over` is cancelled when the last of them has ended after `stop`.
+    pub(crate) fn control(
+        &self,
+        tasks: &TaskTracker,
+        watches: Arc<dyn Watches>,
+        leading: watch::Receiver<bool>,
+        stop: &CancellationToken,
+        over: CancellationToken,
+    ) {
+        let run = self.controllers.clone().run(watches, leading, stop.clone());
+        tasks.spawn(async move {
+            run.await;
+            over.cancel();
+        });
     }
 
     /// Opens the door. `shutdown` closes it.

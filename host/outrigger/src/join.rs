@@ -13,10 +13,12 @@ use outrigger_api::identity::Identity;
 use outrigger_api::manifest::Shadow;
 use outrigger_auth::metrics::Review;
 use outrigger_auth::{AccessReviewer, Attributes, Decision, TokenReviewer};
-use outrigger_background::Targets;
+use outrigger_background::{Follow, Following, Hears, Kind, Owner, Seen, Standing, Targets, Watches, What};
+use outrigger_catalog::Namespaces;
+use outrigger_cluster::followed::{Change, Controller, Handle, News, Wanted};
 use outrigger_cluster::reviews::TOKEN_REVIEW;
 use outrigger_cluster::{
-    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, ReviewObserver, Reviews, Subject,
+    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, ReviewObserver, Reviews, Subject, Watched,
 };
 use outrigger_sandbox::{HostError, Kubelet};
 use outrigger_storage::{Labels, LiveIndex};
@@ -27,6 +29,12 @@ pub(crate) struct Kubelets(pub(crate) Arc<KubeletClient>);
 
 /// Collectors' targets: the informer's nodes.
 pub(crate) struct ClusterTargets(pub(crate) Arc<NodeIndex>);
+
+/// What plugins follow, with their own identity.
+pub(crate) struct ClusterWatches(pub(crate) Arc<Watched>);
+
+/// One of them.
+struct Followed(Handle);
 
 /// What rows speak of: the informers' nodes and pods.
 pub(crate) struct ClusterLive {
@@ -64,6 +72,59 @@ impl Kubelet for Kubelets {
 impl Targets for ClusterTargets {
     fn nodes(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
         self.0.names()
+    }
+}
+
+impl Watches for ClusterWatches {
+    fn follow(&self, what: &Follow, hears: Arc<dyn Hears>) -> Box<dyn Following> {
+        let wanted = Wanted {
+            plugin: what.plugin.clone(),
+            resource: what.resource.clone(),
+            namespaces: match &what.namespaces {
+                Namespaces::All => None,
+                Namespaces::Only(names) => Some(names.clone()),
+            },
+        };
+        let listener = move |news: &News<'_>| match news {
+            News::Object {
+                key,
+                change,
+                owner,
+                before,
+            } => {
+                let (owner, before) = (owner.map(owned), before.map(owned));
+                hears.seen(&Seen {
+                    key,
+                    what: match change {
+                        Change::Made => What::Made,
+                        Change::Changed => What::Changed,
+                        Change::Gone => What::Gone,
+                    },
+                    owner: owner.as_ref(),
+                    before: before.as_ref(),
+                });
+            }
+            News::Synced { kind, namespaced } => hears.stands(Standing::Synced(Kind {
+                kind: Arc::clone(kind),
+                namespaced: *namespaced,
+            })),
+            News::Troubled(sentence) => hears.stands(Standing::Troubled((*sentence).to_owned())),
+        };
+        Box::new(Followed(self.0.follow(&wanted, Arc::new(listener))))
+    }
+}
+
+fn owned(by: &Controller) -> Owner {
+    Owner {
+        group: by.group.clone(),
+        kind: by.kind.clone(),
+        name: by.name.clone(),
+    }
+}
+
+impl Following for Followed {
+    fn keys(&self) -> Vec<Arc<str>> {
+        self.0.keys()
     }
 }
 

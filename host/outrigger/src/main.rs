@@ -9,6 +9,7 @@ mod host;
 mod inspect;
 mod join;
 mod laptop;
+mod leading;
 mod loader;
 mod observation;
 mod observe;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use outrigger_api::identity::MASTERS;
 use outrigger_auth::{Authenticator, Authorities, Authorizer, Trust, authorize};
 use outrigger_cluster::kubelet::{Authority as KubeletCa, Token};
-use outrigger_cluster::{KubeletAccess, KubeletClient, KubeletOptions};
+use outrigger_cluster::{ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, Watched, WatchedOptions};
 use outrigger_server::{Certificates, Limits, Observation, Optional, ServerOptions, Source, TlsOptions};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +20,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::flags::Run;
 use crate::host::{Door, Host, World};
-use crate::join::Kubelets;
+use crate::join::{ClusterWatches, Kubelets};
 use crate::laptop::{Machine, OneKubelet, built_in};
 use crate::observe::KubeletSeries;
-use crate::{show, stop};
+use crate::{leading, show, stop};
 
 /// How long the administrator's certificate is good; made anew at every start.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -52,7 +52,6 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
     let host = Host::new(&flags.plugins, world, &mut registry)?;
     machine.refresh(&host.catalog).await?;
     tasks.spawn(machine.clone().follow(host.catalog.clone(), end.clone()));
-    host.start(&tasks, &end);
 
     let names = vec!["localhost".into(), "127.0.0.1".into(), flags.listen.ip().to_string()];
     let certificates = Certificates::open(Source::Own {
@@ -88,6 +87,22 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         kubeconfig: flags.dir.join("kubeconfig"),
     };
     access.write_kubeconfig()?;
+    // This host is the cluster: what plugins follow is asked of it, as its administrator.
+    let own = ClusterOptions {
+        kubeconfig: Some(access.kubeconfig.clone()),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let own = outrigger_cluster::connect(&own).await?;
+    let options = WatchedOptions {
+        impersonate: false,
+        ..WatchedOptions::default()
+    };
+    let watched = Watched::new(own, options, end.clone());
+    let watches = Arc::new(ClusterWatches(watched.clone()));
+    tasks.spawn(async move { watched.ended().await });
+    host.start(&tasks, watches.clone(), &end);
+    let over = CancellationToken::new();
+    host.control(&tasks, watches, leading::alone(&tasks, over.clone()), &shutdown, over);
     let (node, resolution, stop) = (machine.name().to_owned(), flags.plugins.metric_resolution, shutdown.clone());
     tasks.spawn(async move {
         tokio::select! {

@@ -10,7 +10,7 @@ use outrigger_auth::{
 };
 use outrigger_cluster::{
     Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, NodeIndex, PodIndex, RequestHeaderTrust, Reviews,
-    kubelet, nodes, pods, trust,
+    Watched, WatchedOptions, kubelet, nodes, pods, trust,
 };
 use outrigger_server::{Certificates, Source, certificates};
 use prometheus_client::registry::Registry;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::flags::{self, Serve};
 use crate::host::{Door, Host, World};
-use crate::join::{Access, ClusterLive, ClusterTargets, Kubelets, Reviewing, Tokens};
+use crate::join::{Access, ClusterLive, ClusterTargets, ClusterWatches, Kubelets, Reviewing, Tokens};
 use crate::observe::KubeletSeries;
 use crate::opening::Opening;
 use crate::{observation, stop};
@@ -53,7 +53,16 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
     let client = KubeletClient::new(options, access, env!("CARGO_PKG_VERSION"), node_index.clone(), series)?;
 
     let host = Host::new(&flags.plugins, world(node_index, pod_index, Arc::new(client)), &mut registry)?;
-    host.start(&tasks, &end);
+    let watched = Watched::new(main.clone(), WatchedOptions::default(), end.clone());
+    let watches = Arc::new(ClusterWatches(watched.clone()));
+    tasks.spawn(async move { watched.ended().await });
+    host.start(&tasks, watches.clone(), &end);
+    // Controllers stop with the signal and not with the last answer: another replica takes over at once.
+    let over = CancellationToken::new();
+    let leading = flags
+        .leading
+        .stand(&main, host.controllers.wanted(), &tasks, &mut registry, over.clone())?;
+    host.control(&tasks, watches, leading, &shutdown, over);
 
     let trust = trusted(&flags.authentication, &authentication, &tasks, &end).await?;
     let certificates = Certificates::open_with(source(&flags.serving), flags.serving.tls_sni_cert_key.clone()).await?;
