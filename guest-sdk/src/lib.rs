@@ -46,6 +46,7 @@
 //! let host = fake::Host::new().answering("node-1", r#"{"node": {"startTime": "2026-11-21T09:54:03Z"}}"#);
 //! let rows = fake::Target::<Uptime>::new("node-1").tick(&host).unwrap();
 //! assert_eq!(rows[0].cells_json(), r#"["2026-11-21T09:54:03Z"]"#);
+//! # assert_eq!(Plugin::manifest().check(), Ok(()));
 //! # }
 //! ```
 //!
@@ -83,6 +84,7 @@
 //! let notes = fake::Responder::<Note>::new().namespace("main");
 //! assert_eq!(notes.get(&host, "shopping").unwrap().text, "milk");
 //! assert!(matches!(notes.get(&host, "x"), Err(Error::NotFound(_))));
+//! # assert_eq!(Plugin::manifest().check(), Ok(()));
 //! # }
 //! ```
 //!

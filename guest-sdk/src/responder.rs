@@ -34,6 +34,7 @@
 //! let squares = fake::Responder::<Square>::new();
 //! assert_eq!(squares.get(&fake::Host::new(), "12").unwrap().value, 144);
 //! assert_eq!(squares.list(&fake::Host::new()).unwrap().len(), 3);
+//! # assert_eq!(Plugin::manifest().check(), Ok(()));
 //! # }
 //! ```
 
