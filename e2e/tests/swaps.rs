@@ -150,7 +150,8 @@ fn a_hundred_swaps_without_a_failed_request() {
                     // Now and then a version lives long enough to write.
                     if swap % 10 == 0 {
                         until(&format!("{name} writes"), SOON, || {
-                            Ok(ensure!(by(&direct.document(NOW)?)? == *name))
+                            ensure!(by(&direct.document(NOW)?)? == *name);
+                            Ok(())
                         })?;
                     }
                 }
@@ -182,7 +183,10 @@ fn a_hundred_swaps_without_a_failed_request() {
 /// What is no good is refused or goes back, each with its sentence, while everybody goes on reading.
 fn bad_versions(server: &Outrigger, direct: &Client, file: &Path, good: &(&str, Vec<u8>)) -> Result<()> {
     put(&good.1, file)?;
-    until("a good version serves", SOON, || Ok(ensure!(described(direct)? == good.0)))?;
+    until("a good version serves", SOON, || {
+        ensure!(described(direct)? == good.0);
+        Ok(())
+    })?;
     let contract = |bytes: &[u8]| {
         let (ours, theirs) = (br#""contract":"0.1.0""#, br#""contract":"0.9.0""#);
         let mut bytes = bytes.to_vec();
@@ -248,7 +252,10 @@ fn bad_versions(server: &Outrigger, direct: &Client, file: &Path, good: &(&str, 
     // And the old one goes on from where it was.
     let ticks = || direct.document(NOW)?["ticks"].as_u64().context("ticks");
     let then = ticks()?;
-    until("rows are new", SOON, || Ok(ensure!(ticks()? > then)))?;
+    until("rows are new", SOON, || {
+        ensure!(ticks()? > then);
+        Ok(())
+    })?;
     std::thread::sleep(Duration::from_secs(3));
     ensure!(described(direct)? == good.0, "it was not tried again");
     Ok(())
