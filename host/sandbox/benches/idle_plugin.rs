@@ -4,8 +4,9 @@
 //! cargo bench -p outrigger-sandbox --bench idle_plugin [-- PLUGIN.wasm]
 //! ```
 //! Loads many plugins of different names from compiled code on disk, as a host does that starts again, and divides what the process
-//! grew by. Code is mapped from files and counted apart: it is shared, and the kernel may drop it. The first ones are not counted: slots
-//! of the pool that stay warm are bounded in all, however many plugins there are.
+//! grew by. What its compiled code takes in the cache (code, data, tables) is counted apart. So are the images of its memory, which the
+//! engine keeps in files without a name: no process has them in its resident size before a call maps them. The first plugins are not
+//! counted: slots of the pool that stay warm are bounded in all, however many plugins there are.
 
 #[path = "../tests/sandbox/guests.rs"]
 #[allow(
@@ -16,6 +17,8 @@
     reason = "shared with the tests, which use all of it"
 )]
 mod guests;
+
+use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use guests::{Guest, MANIFEST};
@@ -32,8 +35,8 @@ const THEN: usize = 256;
 struct Memory {
     /// Of its own: heap, and what was written to.
     own: f64,
-    /// Mapped files: code.
-    files: f64,
+    /// Images in files without a name.
+    images: f64,
     /// All, pages shared with others counted by their share.
     pss: f64,
 }
@@ -57,7 +60,8 @@ fn main() -> Outcome<()> {
 
 async fn measure(what: &str, components: Vec<Bytes>) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let cache = ArtifactCache::open(folder.path().join("code"))?;
+    let code = folder.path().join("code");
+    let cache = ArtifactCache::open(&code)?;
     let engine = Engine::new(&EngineOptions::default())?;
     for bytes in &components {
         Plugin::load(&engine, Some(&cache), bytes.clone(), LoadOptions::default()).await?;
@@ -70,15 +74,23 @@ async fn measure(what: &str, components: Vec<Bytes>) -> Outcome<()> {
         }
         plugins.push(Plugin::load(&engine, Some(&cache), bytes, LoadOptions::default()).await?);
     }
+    let mut sizes = Vec::new();
+    for file in std::fs::read_dir(&code)? {
+        sizes.push(file?.metadata()?.len() as f64 / 1024.0);
+    }
+    let size = sizes.iter().sum::<f64>() / sizes.len().max(1) as f64;
     let (before, after) = (before.ok_or("too few")?, memory()?);
     let each = |of: fn(&Memory) -> f64| (of(&after) - of(&before)) / THEN as f64;
+    println!("{what}:");
     println!(
-        "{what}: {:.1} KiB of its own, {:.1} KiB of mapped code, {:.1} KiB PSS ({} plugins)",
+        "  resident (PSS)              {:>9.1} ({:.1}) KiB",
         each(|m| m.own),
-        each(|m| m.files),
-        each(|m| m.pss),
-        plugins.len()
+        each(|m| m.pss)
     );
+    println!("  compiled code               {size:>9.1} KiB");
+    println!("  beyond its code             {:>9.1} KiB", each(|m| m.own) - size);
+    println!("  images, not resident        {:>9.1} KiB", each(|m| m.images));
+    drop(plugins);
     Ok(())
 }
 
@@ -91,7 +103,18 @@ fn memory() -> Outcome<Memory> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     Ok(Memory {
         own: field(&status, "RssAnon:")? + field(&status, "RssShmem:")?,
-        files: field(&status, "RssFile:")?,
+        images: images()?,
         pss: field(&rollup, "Pss:")?,
     })
+}
+
+fn images() -> Outcome<f64> {
+    let mut blocks = 0;
+    for fd in std::fs::read_dir("/proc/self/fd")? {
+        let path = fd?.path();
+        if std::fs::read_link(&path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:")) {
+            blocks += std::fs::metadata(&path)?.blocks();
+        }
+    }
+    Ok(blocks as f64 / 2.0)
 }

@@ -2,9 +2,10 @@
 //!
 //! Which version it is stands in its data as a text of fixed length, `VERSION-TRAIT`, which a test overwrites in a copy of the file
 //! ([`MARK`]). The name of the plugin and all that it serves stay the same, so each copy is a version of one plugin. The one row
-//! `now` of the table `marks` says which version wrote it, and the description of the resource which version is served.
+//! `now` of the table `marks` says which version wrote it, the virtual object `now` of `echoes` which version answers, and the
+//! description of the table which version is served.
 //!
-//! Traits: `well`; `traps` in every tick; `sick` in its own test; `fickle` about itself; `misfit` in its manifest.
+//! Traits: `well`; `traps` in every tick and at every question; `sick` in its own test; `fickle` about itself; `misfit` in its manifest.
 #![allow(clippy::panic, reason = "some versions are bad")]
 
 use std::hint::black_box;
@@ -24,12 +25,58 @@ static PART: [u8; 55] = *b"outrigger-version-part:first-well....................
 #[derive(Debug)]
 pub struct Marks;
 
+/// Says who answers.
+#[derive(Debug, Resource, Serialize, Deserialize, JsonSchema)]
+#[resource(
+    group = "versions.example.com",
+    version = "v1",
+    plural = "echoes",
+    singular = "echo",
+    scope = "Cluster"
+)]
+pub struct Echo {
+    /// The version that answers.
+    #[serde(default)]
+    by: String,
+}
+
 fn part() -> (String, String) {
     // Not a constant to the compiler: the file may have been changed since.
     let text = black_box(&PART).iter().skip(MARK.len()).map(|b| char::from(*b));
     let text: String = text.take_while(|c| *c != '.').collect();
     let (version, is) = text.split_once('-').unwrap_or((&text, "well"));
     (version.to_owned(), is.to_owned())
+}
+
+/// The version, unless it traps.
+fn speak() -> String {
+    let (version, is) = part();
+    if is == "traps" {
+        panic!("as told");
+    }
+    version
+}
+
+fn echo(name: &str) -> Object<Echo> {
+    Object::named("", name, Echo { by: speak() })
+}
+
+impl Get for Echo {
+    fn get(_: &impl Host, request: &Request<'_>) -> Result<Object<Self>, Error> {
+        Ok(echo(&request.name()))
+    }
+}
+
+impl List for Echo {
+    fn list(_: &impl Host, _: &Request<'_>, to: &mut Objects<'_, Self>) -> Result<(), Error> {
+        to.write(&echo("now"))
+    }
+}
+
+impl Create for Echo {
+    fn create(_: &impl Host, _: &Request<'_>, object: Object<Self>) -> Result<Object<Self>, Error> {
+        Ok(echo(&object.metadata.name))
+    }
 }
 
 impl Collector for Marks {
@@ -40,16 +87,20 @@ impl Collector for Marks {
     type State = u32;
 
     fn collect(_: &impl Log, _: &str, ticks: u32) -> Result<Collected<u32>, Error> {
-        let (version, is) = part();
-        if is == "traps" {
-            panic!("as told");
-        }
+        let version = speak();
         let ticks = ticks + 1;
         let row = Row::of("marks")
             .name("now")
             .fields(&json!({"by": version, "ticks": ticks}))
             .cells(&(version, ticks));
         Ok(Collected::new(vec![row], ticks))
+    }
+}
+
+fn check(_: &impl Host) -> Result<(), Error> {
+    match &*part().1 {
+        "sick" => Err(Error::Failed("two and two are five".into())),
+        _ => Ok(()),
     }
 }
 
@@ -68,37 +119,7 @@ fn about() -> Manifest {
     manifest!().name("versions").resource(marks)
 }
 
-plugin! { manifest: about, collectors: [Marks] }
-
-#[cfg(target_arch = "wasm32")]
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unsafe_code,
-    unreachable_pub,
-    rust_2018_idioms,
-    clippy::all,
-    clippy::restriction,
-    reason = "generated code; the lints of this workspace are for people"
-)]
-mod testing {
-    wit_bindgen::generate!({ path: "../../../guest-sdk/wit", world: "testing" });
-
-    use exports::outrigger::plugin::self_test::{Error, Guest};
-
-    struct Check;
-
-    impl Guest for Check {
-        fn self_test() -> Result<(), Error> {
-            match &*super::part().1 {
-                "sick" => Err(Error::Failed("two and two are five".into())),
-                _ => Ok(()),
-            }
-        }
-    }
-
-    export!(Check);
-}
+plugin! { manifest: about, collectors: [Marks], responders: [Echo], self_test: check }
 
 #[cfg(test)]
 mod tests {
