@@ -1,7 +1,7 @@
 //! What plugins follow: objects of any resource, asked for with the plugin's own identity, told by key and owner, kept to be read.
 //!
-//! kube-apiserver is asked as user `outrigger:plugin:NAME` in group `outrigger:plugins`, so its RBAC and its audit log speak of the
-//! plugin and not of the host. (On a laptop, where the host asks itself, there is one identity.) Whoever follows what the same plugin
+//! kube-apiserver is asked as the plugin's [`Persona`], so its RBAC and its audit log speak of the plugin and not of the host. (On a
+//! laptop, where the host asks itself, there is one identity.) Whoever follows what the same plugin
 //! follows already shares its watch. A listener first hears of every object, then that all are known, then of every change; it is
 //! called under a lock and must not wait.
 //!
@@ -26,17 +26,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::advice::Advice;
 use crate::backoff::Backoff;
-use crate::client::{Cluster, client};
+use crate::client::Cluster;
 use crate::informer::{self, Keep, Subject, Trouble, fact};
+use crate::persona::Persona;
 
 /// How plugins follow.
 #[derive(Debug, Clone)]
 pub struct WatchedOptions {
-    /// Ask as each plugin for itself; false asks as the host.
-    pub impersonate: bool,
     /// Bytes of objects that are kept for each plugin.
     pub bytes_per_plugin: usize,
 }
+
+/// As whom a plugin asks, by its name; `None`: as the host.
+pub type Personas = Arc<dyn Fn(&str) -> Option<Persona> + Send + Sync>;
 
 /// Which objects, for which plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,6 +116,7 @@ pub enum Found {
 pub struct Watched {
     cluster: Cluster,
     options: WatchedOptions,
+    personas: Personas,
     shelves: Mutex<HashMap<Wanted, Arc<Shelf>>>,
     /// A client for each plugin, and the bytes that are kept for it.
     plugins: Mutex<HashMap<Arc<str>, Arc<Plugin>>>,
@@ -180,7 +183,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 impl Default for WatchedOptions {
     fn default() -> Self {
         Self {
-            impersonate: true,
             bytes_per_plugin: 64 << 20,
         }
     }
@@ -191,10 +193,11 @@ impl Default for WatchedOptions {
 impl Watched {
     /// Nothing is followed yet. Everything ends with `cancel`.
     #[must_use]
-    pub fn new(cluster: Cluster, options: WatchedOptions, cancel: CancellationToken) -> Arc<Self> {
+    pub fn new(cluster: Cluster, options: WatchedOptions, personas: Personas, cancel: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             cluster,
             options,
+            personas,
             shelves: Mutex::default(),
             plugins: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -268,26 +271,9 @@ impl Watched {
 
     /// A connection that says whose it is.
     fn client_of(&self, plugin: &str) -> Client {
-        if !self.options.impersonate {
-            return self.cluster.client.clone();
-        }
-        let mut config = self.cluster.config.clone();
-        config.auth_info.impersonate = Some(format!("outrigger:plugin:{plugin}"));
-        config.auth_info.impersonate_groups = Some(vec!["outrigger:plugins".to_owned()]);
-        match client(&config) {
-            Ok(client) => client,
-            Err(error) => {
-                // The same settings made the host's own client, so this does not happen; whoever asks as nobody is refused.
-                tracing::error!(plugin, "no connection for the plugin: {error}");
-                Client::new(
-                    tower::service_fn(|_: http::Request<kube::client::Body>| async {
-                        Err::<http::Response<kube::client::Body>, tower::BoxError>(
-                            "there is no connection for this plugin".into(),
-                        )
-                    }),
-                    "default",
-                )
-            }
+        match (self.personas)(plugin) {
+            Some(persona) => persona.client(&self.cluster.client),
+            None => self.cluster.client.clone(),
         }
     }
 }

@@ -9,6 +9,8 @@
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
 //! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
 //! | [`reviews`] | "may they?" and "who is this?", asked of kube-apiserver |
+//! | [`persona`], [`objects`] | objects for plugins, each under an identity of its own, asked for one by one |
+//! | [`events`], [`secrets`] | what plugins tell of objects, and the keys of Secrets that they are given |
 //! | [`advice`] | what can be wrong between here and there, and what mends it: the words of the log and of `outrigger doctor` |
 //!
 //! Promises: what was known stays known while kube-apiserver is away; every wait has a deadline; every task has an owner
@@ -22,6 +24,7 @@ mod causes;
 pub mod client;
 mod dial;
 pub mod election;
+pub mod events;
 pub mod followed;
 mod informer;
 pub mod kubelet;
@@ -31,10 +34,13 @@ pub mod lease;
 mod live;
 mod material;
 pub mod nodes;
+pub mod objects;
+pub mod persona;
 pub mod pods;
 pub mod reviews;
 #[cfg(test)]
 mod scripted;
+pub mod secrets;
 pub mod trust;
 #[cfg(test)]
 mod weight;
@@ -44,11 +50,14 @@ pub use anybody::Anybody;
 pub use causes::causes;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use election::{Election, ElectionOptions};
-pub use followed::{Watched, WatchedOptions};
+pub use events::{EventRecorder, Happening, NotTaken};
+pub use followed::{Personas, Watched, WatchedOptions};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
 pub use lease::LeaseLock;
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
+pub use objects::{ObjectError, ObjectPath, Page, PluginObjects};
+pub use persona::Persona;
 pub use pods::PodIndex;
 pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
 pub use trust::{RequestHeaderTrust, TrustError};

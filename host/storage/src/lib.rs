@@ -1,12 +1,14 @@
-//! What is kept: tables, whose rows collectors fetch and requests read and watch.
+//! What is kept: tables, whose rows collectors fetch and requests read and watch; and plugins' own small state.
 
 pub mod history;
+pub mod kv;
 pub mod live;
 pub mod row;
 pub mod snapshot;
 pub mod table;
 
 pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
+pub use kv::{KeyValues, KvError, Store};
 pub use live::{Labels, LiveIndex, Nothing};
 pub use row::{Entry, Key, Meta, Row};
 pub use snapshot::Snapshot;
