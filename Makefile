@@ -5,9 +5,9 @@ WASM := wasm32-wasip2
 PLUGINS := metrics
 EXAMPLES := hello-collector shell
 # For tests alone; never shipped.
-TEST_GUESTS := hostile strategist versions
+TEST_GUESTS := errand hostile strategist versions
 # Behind a real control plane.
-E2E := cli control_plane differential doctor documents faults informers metrics swaps virtual_objects
+E2E := capabilities cli control_plane differential doctor documents faults informers metrics swaps virtual_objects
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 

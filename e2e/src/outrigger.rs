@@ -95,6 +95,12 @@ fn built(variable: &str, folder: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| repository().join(folder), PathBuf::from)
 }
 
+/// A guest for tests alone, built (`OUTRIGGER_TEST_GUESTS` names another folder).
+#[must_use]
+pub fn test_guest(name: &str) -> PathBuf {
+    built("OUTRIGGER_TEST_GUESTS", "target/test-guests").join(format!("{name}.wasm"))
+}
+
 /// Applies `deploy/rbac.yaml` and returns a kubeconfig with a token of the ServiceAccount, as a pod would have it.
 ///
 /// # Errors
