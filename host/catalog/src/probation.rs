@@ -32,8 +32,8 @@ use outrigger_sandbox::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::{Guest, Namespaces};
 use crate::file::Version;
+use crate::{Guest, Namespaces};
 
 /// How long a new version is watched, and what it may do wrong meanwhile.
 #[derive(Debug, Clone, Copy)]

@@ -731,11 +731,9 @@ mod tests {
             client: server.client.clone(),
             config: server.config.clone(),
         };
-        let options = WatchedOptions {
-            bytes_per_plugin,
-            ..WatchedOptions::default()
-        };
-        Watched::new(cluster, options, CancellationToken::new())
+        let options = WatchedOptions { bytes_per_plugin };
+        let personas: Personas = Arc::new(|plugin| Some(Persona::plugin(plugin)));
+        Watched::new(cluster, options, personas, CancellationToken::new())
     }
 
     #[tokio::test]

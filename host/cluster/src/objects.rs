@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::causes::causes;
-use crate::persona::Persona;
 use crate::followed::{Found, Watched};
+use crate::persona::Persona;
 
 /// A resource in a path. All parts are known to be what they say: none holds a `/`.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +82,8 @@ pub enum ObjectError {
 
 /// Objects as one plugin may see them.
 pub struct PluginObjects {
-    persona: Persona,
+    /// `None`: the host itself.
+    persona: Option<Persona>,
     client: Client,
     watched: Arc<Watched>,
     plugin: String,
@@ -132,11 +133,13 @@ const SENTENCE: usize = 1024;
 // === impl PluginObjects ===
 
 impl PluginObjects {
-    /// Objects as `persona` sees them, for the plugin of this name; `client` is the host's own.
+    /// Objects as `persona` sees them, or as the host does without one, for the plugin of this name; `client` is the host's own.
     #[must_use]
-    pub fn new(client: &Client, watched: Arc<Watched>, persona: Persona, plugin: &str) -> Self {
+    pub fn new(client: &Client, watched: Arc<Watched>, persona: Option<Persona>, plugin: &str) -> Self {
         Self {
-            client: persona.client(client),
+            client: persona
+                .as_ref()
+                .map_or_else(|| client.clone(), |persona| persona.client(client)),
             persona,
             watched,
             plugin: plugin.to_owned(),
@@ -275,7 +278,7 @@ impl PluginObjects {
         let ObjectError::Denied(why) = error else { return };
         if why.contains("cannot impersonate") && !self.said.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                user = self.persona.user(),
+                user = self.persona.as_ref().map(Persona::user),
                 "this host may not act for a plugin: {why}; let its account impersonate that user (deploy/rbac.yaml has the rule)"
             );
         }

@@ -70,6 +70,15 @@ pub(crate) struct Plugins {
     #[arg(long = "grant", value_name = "PLUGIN=CAPABILITIES")]
     pub(crate) grants: Vec<String>,
 
+    /// What each plugin is granted, in detail (YAML; docs/grants.md). Changes of the file take effect within seconds; what --grant
+    /// says is added.
+    #[arg(long = "grants", value_name = "FILE")]
+    pub(crate) grants_file: Option<PathBuf>,
+
+    /// Folder of what plugins keep (capability kv), for this host alone. Without it they can keep nothing.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
     /// A plugin's configuration, as PLUGIN=FILE (JSON or YAML). Repeatable.
     #[arg(long = "plugin-config", value_name = "PLUGIN=FILE")]
     pub(crate) configs: Vec<String>,
@@ -390,6 +399,10 @@ pub(crate) struct Inspect {
     /// The plugin.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+
+    /// Say, beside what is asked for, what this grants file grants and what comes of both.
+    #[arg(long = "grants", value_name = "FILE")]
+    pub(crate) grants_file: Option<PathBuf>,
 
     /// As one JSON document.
     #[arg(long)]

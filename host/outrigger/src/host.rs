@@ -24,8 +24,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::loader::{Loader, Operator, default_cache};
+use crate::loader::{Loader, default_cache};
+use crate::means::Means;
 use crate::observe::{LoadSeries, PluginSeries, RowSeries};
+use crate::operator::Operator;
+use crate::own_series::OwnSeries;
+use crate::rights::Rights;
 use crate::{debug, flags, tidy};
 
 /// What a way of running plugs into the house.
@@ -64,6 +68,7 @@ pub(crate) struct Host {
     synced: Arc<dyn Fn() -> bool + Send + Sync>,
     scanned: Arc<AtomicBool>,
     compiled: Option<(ArtifactCache, Engine)>,
+    pub(crate) rights: Arc<Rights>,
 }
 
 /// The shortest interval: kubelets measure no more often.
@@ -106,16 +111,19 @@ impl Host {
         };
         let operator = Operator::read(flags, world.granted_to_all)?;
         let compiled = cache.clone().map(|cache| (cache, engine.clone()));
+        let means = Means::open(world.kubelet, flags.state_dir.as_deref()).context("--state-dir")?;
+        let shelf = means.shelf();
+        let rights = Arc::new(Rights::new(operator, means));
         let loader = Loader {
             engine,
             cache,
-            operator,
-            kubelet: world.kubelet,
+            rights: rights.clone(),
         };
         let catalog = Arc::new(Catalog::new(world.built_in, world.live));
         let loads = LoadSeries::register(registry);
         RowSeries::register(registry).count(catalog.clone());
         registry.register_collector(Box::new(PluginSeries::of(catalog.clone())));
+        registry.register_collector(Box::new(OwnSeries::of(catalog.clone(), shelf)));
         let folder = Folder::new(
             flags.plugins.clone(),
             catalog.clone(),
@@ -138,6 +146,7 @@ impl Host {
             synced: world.synced,
             scanned: Arc::default(),
             compiled,
+            rights,
         })
     }
 
@@ -147,6 +156,7 @@ impl Host {
             let (cache, engine) = (cache.clone(), engine.clone());
             tasks.spawn(tidy::follow(cache, engine, self.catalog.clone(), stop.clone()));
         }
+        tasks.spawn(self.rights.clone().follow(stop.clone()));
         let (folder, scanned, stop_folder) = (self.folder.clone(), self.scanned.clone(), stop.clone());
         tasks.spawn(async move {
             if let Err(error) = folder.scan().await {

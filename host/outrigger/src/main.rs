@@ -11,10 +11,14 @@ mod join;
 mod laptop;
 mod leading;
 mod loader;
+mod means;
 mod observation;
 mod observe;
 mod opening;
+mod operator;
+mod own_series;
 mod refused;
+mod rights;
 mod run;
 mod serve;
 mod show;
@@ -108,6 +112,7 @@ fn log(flags: &Logging, quiet: bool) {
             "background",
             "catalog",
             "cluster",
+            "egress",
             "resources",
             "sandbox",
             "server",

@@ -22,6 +22,7 @@ use crate::flags::Run;
 use crate::host::{Door, Host, World};
 use crate::join::{ClusterWatches, Kubelets};
 use crate::laptop::{Machine, OneKubelet, built_in};
+use crate::means::OfCluster;
 use crate::observe::KubeletSeries;
 use crate::{leading, show, stop};
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
     private(&flags.dir)?;
     flags.plugins.metric_resolution.get_or_insert(RESOLUTION);
     flags.plugins.compile_cache.get_or_insert_with(|| flags.dir.join("compiled"));
+    flags.plugins.state_dir.get_or_insert_with(|| flags.dir.join("state"));
 
     let mut registry = Registry::default();
     let kubelet = Arc::new(kubelet(&flags, &mut registry)?);
@@ -93,11 +95,8 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let own = outrigger_cluster::connect(&own).await?;
-    let options = WatchedOptions {
-        impersonate: false,
-        ..WatchedOptions::default()
-    };
-    let watched = Watched::new(own, options, end.clone());
+    let watched = Watched::new(own.clone(), WatchedOptions::default(), Arc::new(|_| None), end.clone());
+    host.rights.lend(OfCluster::laptop(own.client.clone(), watched.clone()));
     let watches = Arc::new(ClusterWatches(watched.clone()));
     tasks.spawn(async move { watched.ended().await });
     host.start(&tasks, watches.clone(), &end);

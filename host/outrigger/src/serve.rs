@@ -9,8 +9,8 @@ use outrigger_auth::{
     Authenticator, Authorities, Authorizer, Bearer, FrontProxy, HeaderNames, SharedTrust, Trust, authorize, bearer,
 };
 use outrigger_cluster::{
-    Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, NodeIndex, PodIndex, RequestHeaderTrust, Reviews,
-    Watched, WatchedOptions, kubelet, nodes, pods, trust,
+    Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, NodeIndex, Personas, PodIndex, RequestHeaderTrust,
+    Reviews, Watched, WatchedOptions, kubelet, nodes, pods, trust,
 };
 use outrigger_server::{Certificates, Source, certificates};
 use prometheus_client::registry::Registry;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::flags::{self, Serve};
 use crate::host::{Door, Host, World};
 use crate::join::{Access, ClusterLive, ClusterTargets, ClusterWatches, Kubelets, Reviewing, Tokens};
+use crate::means::OfCluster;
 use crate::observe::KubeletSeries;
 use crate::opening::Opening;
 use crate::{observation, stop};
@@ -53,7 +54,11 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
     let client = KubeletClient::new(options, access, env!("CARGO_PKG_VERSION"), node_index.clone(), series)?;
 
     let host = Host::new(&flags.plugins, world(node_index, pod_index, Arc::new(client)), &mut registry)?;
-    let watched = Watched::new(main.clone(), WatchedOptions::default(), end.clone());
+    let rights = host.rights.clone();
+    let personas: Personas = Arc::new(move |plugin| Some(rights.persona(plugin)));
+    let watched = Watched::new(main.clone(), WatchedOptions::default(), personas, end.clone());
+    host.rights
+        .lend(OfCluster::new(main.client.clone(), watched.clone(), &tasks, &end));
     let watches = Arc::new(ClusterWatches(watched.clone()));
     tasks.spawn(async move { watched.ended().await });
     host.start(&tasks, watches.clone(), &end);

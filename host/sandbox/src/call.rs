@@ -7,21 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use outrigger_manifest::Series;
+use tokio::sync::Semaphore;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::capabilities::{Grants, Kubelet};
+use crate::capabilities::{Capabilities, Capability, Events, Http, Kubelet, Kv, Objects, Secrets};
 use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::failure::Panic;
+use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::log::{CallLog, Level, PluginLog, Source};
 use crate::requests::Remarks;
+use crate::series::SeriesGrant;
 use crate::slices::{self, Tick};
 use crate::stdio::Lines;
 
-/// The handles that a plugin was granted, and nothing else: what is not here cannot be called.
+/// The handles that a plugin was granted, and nothing else: what is not here cannot be called. Swapped whole when grants change; a call
+/// keeps what it began with.
 pub(crate) struct Granted {
     /// What is effective: requested by the manifest and granted by the operator.
     pub(crate) effective: Grants,
@@ -29,6 +34,17 @@ pub(crate) struct Granted {
     pub(crate) requested: Grants,
     pub(crate) config: Option<Bytes>,
     pub(crate) kubelet: Option<Arc<dyn Kubelet>>,
+    pub(crate) objects: Option<Arc<dyn Objects>>,
+    pub(crate) http: Option<Arc<dyn Http>>,
+    /// Places for requests to the outside.
+    pub(crate) egress: Arc<Semaphore>,
+    pub(crate) kv: Option<Arc<dyn Kv>>,
+    pub(crate) no_kv: &'static str,
+    pub(crate) events: Option<Arc<dyn Events>>,
+    pub(crate) series: Option<SeriesGrant>,
+    /// The series that the manifest declares.
+    pub(crate) declared: Arc<[Series]>,
+    pub(crate) secrets: Option<Arc<dyn Secrets>>,
 }
 
 /// The data of one call's store.
@@ -67,7 +83,7 @@ pub(crate) struct Meter {
 /// What a store is opened with.
 pub(crate) struct Opening<'a> {
     pub(crate) limits: &'a Arc<Limits>,
-    pub(crate) granted: &'a Arc<Granted>,
+    pub(crate) granted: Arc<Granted>,
     pub(crate) counters: &'a Arc<Counters>,
     pub(crate) log: &'a Arc<PluginLog>,
     pub(crate) plugin: &'a Arc<str>,
@@ -75,6 +91,50 @@ pub(crate) struct Opening<'a> {
     pub(crate) node: Option<Arc<str>>,
     pub(crate) deadline: Instant,
     pub(crate) spent: slices::Shared,
+}
+
+// === impl Granted ===
+
+impl Granted {
+    /// Nothing at all.
+    pub(crate) fn nothing() -> Self {
+        Self::new(
+            Grants::none(),
+            Grants::none(),
+            Arc::new([]),
+            &Capabilities::default(),
+            Arc::new(Semaphore::new(0)),
+        )
+    }
+
+    /// What of these handles is effective.
+    pub(crate) fn new(
+        requested: Grants,
+        granted: Grants,
+        declared: Arc<[Series]>,
+        handles: &Capabilities,
+        egress: Arc<Semaphore>,
+    ) -> Self {
+        let effective = requested.and(&granted);
+        fn held<T: Clone>(effective: &Grants, of: Capability, handle: &Option<T>) -> Option<T> {
+            handle.clone().filter(|_| effective.allows(of))
+        }
+        Self {
+            config: effective.allows(Capability::Config).then(|| handles.config.clone()),
+            kubelet: held(&effective, Capability::Kubelet, &handles.kubelet),
+            objects: held(&effective, Capability::Objects, &handles.objects),
+            http: held(&effective, Capability::Http, &handles.http),
+            egress,
+            kv: held(&effective, Capability::Kv, &handles.kv),
+            no_kv: handles.no_kv,
+            events: held(&effective, Capability::Events, &handles.events),
+            series: held(&effective, Capability::Metrics, &handles.series),
+            declared,
+            secrets: held(&effective, Capability::Secrets, &handles.secrets),
+            effective,
+            requested,
+        }
+    }
 }
 
 // === impl Opening ===
@@ -103,7 +163,7 @@ impl Opening<'_> {
                 memory_refused: None,
                 elements_refused: None,
             },
-            granted: self.granted.clone(),
+            granted: self.granted,
             counters: self.counters.clone(),
             plugin: self.plugin.clone(),
             node: self.node,

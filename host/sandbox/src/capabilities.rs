@@ -1,11 +1,10 @@
 //! What a plugin may ask of the host, and who answers.
 //!
 //! A capability is one interface of the contract. The manifest asks for it, the operator grants it, and only what both say is
-//! effective ([`Grants`]). Implementations come from outside as trait objects ([`Capabilities`]): this crate knows neither
+//! effective ([`Grants`](crate::Grants)). Implementations come from outside as trait objects ([`Capabilities`]): this crate knows neither
 //! Kubernetes nor credentials. Before a guest runs, the handles of what it was not granted are taken away, so a forgotten check
 //! finds nothing to call.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use bytes::Bytes;
 
 use crate::bindings::outrigger::plugin::types::Error as WitError;
 use crate::log::{LogSink, TracingLog};
+use crate::series::SeriesGrant;
 
 /// The contract's `types.error`, in both directions: what a host function answers instead of a result, and what a guest refuses
 /// with. The text is one sentence for a person, without credentials.
@@ -88,10 +88,6 @@ pub struct UnknownCapability {
     pub name: String,
 }
 
-/// A set of capabilities. What needs no grant is always in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants(BTreeSet<Capability>);
-
 /// Kubelets of the cluster, as the host reaches them.
 #[async_trait]
 pub trait Kubelet: Send + Sync {
@@ -102,6 +98,144 @@ pub trait Kubelet: Send + Sync {
     async fn summary(&self, node: &str, only_cpu_and_memory: bool, deadline: Instant) -> Result<Bytes, HostError>;
 }
 
+/// Which Kubernetes objects: a resource as in a path, already known to be one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// API group; empty for core.
+    pub group: String,
+    /// API version.
+    pub version: String,
+    /// Plural name.
+    pub resource: String,
+    /// Subresource; empty for the object itself.
+    pub subresource: String,
+    /// Namespace; empty for what has none, and for a list over all.
+    pub namespace: String,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPage {
+    /// Objects as JSON, each with apiVersion and kind.
+    pub items: Vec<Bytes>,
+    /// Where the next page begins; empty after the last.
+    pub next: String,
+}
+
+/// Kubernetes objects, under the plugin's own identity. What comes here was allowed by the plugin's rules; whether the identity may do
+/// it is the cluster's to say.
+///
+/// `most` is the byte budget of an answer, and all answers after the call's deadline are the sandbox's `timeout`. Errors are whatever
+/// the plugin shall be told: sentences without credentials.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// One object.
+    async fn get(&self, of: &Target, name: &str, most: usize) -> Result<Bytes, HostError>;
+    /// One page of at most `limit` objects.
+    async fn list(&self, of: &Target, selector: &str, limit: u32, next: &str, most: usize) -> Result<ObjectPage, HostError>;
+    /// Makes one; `name` is empty if the object leaves it to be generated.
+    async fn create(&self, of: &Target, name: &str, object: Bytes, most: usize) -> Result<Bytes, HostError>;
+    /// Replaces one.
+    async fn update(&self, of: &Target, name: &str, object: Bytes, most: usize) -> Result<Bytes, HostError>;
+    /// Changes one.
+    async fn patch(&self, of: &Target, name: &str, kind: PatchKind, patch: Bytes, most: usize) -> Result<Bytes, HostError>;
+    /// Removes one, in the background.
+    async fn delete(&self, of: &Target, name: &str) -> Result<(), HostError>;
+}
+
+/// The content types of patches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Upstream's own, for its own types.
+    StrategicMerge,
+    /// Server-side apply.
+    Apply,
+}
+
+/// HTTP to the outside. The host of a request was found on the plugin's list; where its name leads is judged here.
+#[async_trait]
+pub trait Http: Send + Sync {
+    /// Sends one request, whose URI is absolute; the answer has at most `most` bytes.
+    ///
+    /// # Errors
+    /// Whatever the plugin shall be told. An answer with an error's status is an answer.
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        most: usize,
+        deadline: Instant,
+    ) -> Result<http::Response<Bytes>, HostError>;
+}
+
+/// A plugin's own durable state.
+#[async_trait]
+pub trait Kv: Send + Sync {
+    /// The value, or none.
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, HostError>;
+    /// Stores; durable when it returns. `exhausted` over the quota.
+    async fn set(&self, key: &str, value: Bytes) -> Result<(), HostError>;
+    /// Removes; fine if absent.
+    async fn delete(&self, key: &str) -> Result<(), HostError>;
+    /// Keys with a prefix, sorted, at most 1,000 after `after`.
+    async fn keys(&self, prefix: &str, after: &str) -> Result<Vec<String>, HostError>;
+}
+
+/// The object that an event is about: core/v1's ObjectReference as far as events need it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectReference {
+    /// Group and version.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; empty for what has none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID, if known.
+    pub uid: String,
+    /// resourceVersion, if known.
+    pub resource_version: String,
+    /// A part of the object.
+    pub field_path: String,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// What it is about.
+    pub object: ObjectReference,
+    /// Whether it is a `Warning`, and not `Normal`.
+    pub warning: bool,
+    /// In CamelCase, for machines.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Events on objects.
+pub trait Events: Send + Sync {
+    /// Takes an event to be sent, under the plugin's identity; does not wait.
+    ///
+    /// # Errors
+    /// `exhausted` if it is over the rate or the queue is full.
+    fn emit(&self, event: Event) -> Result<(), HostError>;
+}
+
+/// Secrets by name. Implementations print nothing of them.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The bytes of one; at most `most`.
+    ///
+    /// # Errors
+    /// Whatever the plugin shall be told, without a part of the secret.
+    async fn get(&self, name: &str, most: usize) -> Result<Bytes, HostError>;
+}
+
 /// Who answers a plugin's host calls. What is absent answers `unavailable`.
 #[derive(Clone)]
 pub struct Capabilities {
@@ -109,6 +243,20 @@ pub struct Capabilities {
     pub kubelet: Option<Arc<dyn Kubelet>>,
     /// The operator's configuration: one JSON document. `{}` if there is none.
     pub config: Bytes,
+    /// Kubernetes objects.
+    pub objects: Option<Arc<dyn Objects>>,
+    /// HTTP to the outside.
+    pub http: Option<Arc<dyn Http>>,
+    /// Durable state.
+    pub kv: Option<Arc<dyn Kv>>,
+    /// Why there is no durable state, if there is none.
+    pub no_kv: &'static str,
+    /// Events on objects.
+    pub events: Option<Arc<dyn Events>>,
+    /// The plugin's own series; they outlive the version.
+    pub series: Option<SeriesGrant>,
+    /// Secrets.
+    pub secrets: Option<Arc<dyn Secrets>>,
     /// Where the plugin's lines go.
     pub log: Arc<dyn LogSink>,
 }
@@ -154,12 +302,6 @@ impl Capability {
     pub const fn needs_grant(self) -> bool {
         !matches!(self, Self::Log | Self::Clock | Self::Random)
     }
-
-    /// Whether this version of the host has an implementation; the others answer `unavailable` even when granted.
-    #[must_use]
-    pub const fn is_served(self) -> bool {
-        matches!(self, Self::Log | Self::Config | Self::Kubelet | Self::Clock | Self::Random)
-    }
 }
 
 impl fmt::Display for Capability {
@@ -188,50 +330,84 @@ fn grantable() -> String {
         .join(", ")
 }
 
-// === impl Grants ===
+// === impl Target ===
 
-impl Grants {
-    /// Nothing but what needs no grant.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Everything: for tests and a developer's own machine.
-    #[must_use]
-    pub fn all() -> Self {
-        Capability::ALL.into_iter().collect()
-    }
-
-    /// Reads names as an operator writes them.
+impl Target {
+    /// A resource by its parts, `plural` with its subresource if it has one (`ships/status`); refused if a part could not stand in a
+    /// path as what it is.
     ///
     /// # Errors
-    /// The first name that is not a capability.
-    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownCapability> {
-        names.into_iter().map(str::parse).collect()
+    /// One sentence.
+    pub fn new(group: &str, version: &str, plural: &str, namespace: &str) -> Result<Self, String> {
+        let (resource, subresource) = plural.split_once('/').map_or((plural, ""), |(r, s)| (r, s));
+        let is_word = |s: &str| {
+            s.len() <= 63 && !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let wrong = |what: &str, text: &str| Err(format!("{:?} is not {what}", crate::log::visible(text, 64)));
+        if !(group.is_empty() || outrigger_manifest::is_dns_subdomain(group)) {
+            return wrong("an API group", group);
+        }
+        if !is_word(version) {
+            return wrong("an API version", version);
+        }
+        if !is_word(resource) || !(subresource.is_empty() && !plural.contains('/') || is_word(subresource)) {
+            return wrong("a resource, or a resource with its subresource", plural);
+        }
+        if !(namespace.is_empty() || outrigger_manifest::is_dns_label(namespace)) {
+            return wrong("a namespace", namespace);
+        }
+        Ok(Self {
+            group: group.into(),
+            version: version.into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: namespace.into(),
+        })
     }
 
-    /// Whether it may be used.
+    /// The resource as RBAC names it.
     #[must_use]
-    pub fn allows(&self, capability: Capability) -> bool {
-        !capability.needs_grant() || self.0.contains(&capability)
-    }
-
-    /// What both say.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).copied().collect())
-    }
-
-    /// The capabilities in it that need a grant, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Capability> + '_ {
-        self.0.iter().copied()
+    pub fn plural(&self) -> String {
+        match self.subresource.as_str() {
+            "" => self.resource.clone(),
+            sub => format!("{}/{sub}", self.resource),
+        }
     }
 }
 
-impl FromIterator<Capability> for Grants {
-    fn from_iter<I: IntoIterator<Item = Capability>>(all: I) -> Self {
-        Self(all.into_iter().filter(|c| c.needs_grant()).collect())
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.plural())?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match self.namespace.as_str() {
+            "" => Ok(()),
+            namespace => write!(f, " in namespace {namespace}"),
+        }
+    }
+}
+
+// === impl PatchKind ===
+
+impl PatchKind {
+    /// By the content type; none if it is not a patch's.
+    #[must_use]
+    pub fn of(content_type: &str) -> Option<Self> {
+        [Self::Json, Self::Merge, Self::StrategicMerge, Self::Apply]
+            .into_iter()
+            .find(|kind| kind.content_type() == content_type)
+    }
+
+    /// The content type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json-patch+json",
+            Self::Merge => "application/merge-patch+json",
+            Self::StrategicMerge => "application/strategic-merge-patch+json",
+            Self::Apply => "application/apply-patch+yaml",
+        }
     }
 }
 
@@ -242,6 +418,13 @@ impl Default for Capabilities {
         Self {
             kubelet: None,
             config: Bytes::from_static(b"{}"),
+            objects: None,
+            http: None,
+            kv: None,
+            no_kv: "this host keeps no state",
+            events: None,
+            series: None,
+            secrets: None,
             log: Arc::new(TracingLog),
         }
     }
@@ -313,18 +496,5 @@ mod tests {
         }
         let wrong = "kublet".parse::<Capability>().unwrap_err().to_string();
         assert!(wrong.contains("\"kublet\"") && wrong.contains("kubelet"), "{wrong}");
-    }
-
-    #[test]
-    fn grants_hold_only_what_needs_one() {
-        assert!(Grants::none().allows(Capability::Log) && !Grants::none().allows(Capability::Kubelet));
-        assert_eq!(
-            Grants::from_names(["log", "kubelet"]).unwrap().iter().collect::<Vec<_>>(),
-            [Capability::Kubelet]
-        );
-        let both = Grants::from_names(["kubelet", "kv"])
-            .unwrap()
-            .and(&Grants::from_names(["kv", "http"]).unwrap());
-        assert_eq!(both, Grants::from_names(["kv"]).unwrap());
     }
 }

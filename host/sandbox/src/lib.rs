@@ -33,6 +33,7 @@ mod compiler;
 mod counters;
 mod engine;
 mod failure;
+mod grants;
 mod history;
 mod imports;
 mod inspect;
@@ -44,23 +45,32 @@ mod requests;
 mod roles;
 mod rows;
 mod runner;
+mod series;
 mod slices;
 mod stdio;
 mod turns;
 
 pub use artifacts::{ArtifactCache, CacheError};
-pub use capabilities::{Capabilities, Capability, ContractError, Grants, HostError, Kubelet, UnknownCapability};
+pub use capabilities::{
+    Capabilities, Capability, ContractError, Event, Events, HostError, Http, Kubelet, Kv, ObjectPage, ObjectReference, Objects,
+    PatchKind, Secrets, Target, UnknownCapability,
+};
 pub use compile::{CompileError, Origin};
 pub use compiler::{Compiler, REFUSED, compile_for_parent};
 pub use counters::{CapabilityCounts, Counts};
 pub use engine::{Allocation, Engine, EngineError, EngineOptions};
 pub use failure::{BadResult, CallError, Panic, TrapKind, TrapReport};
+pub use grants::{
+    BadGrants, BadHost, CapabilityGrants, Grants, GrantsFile, HostPattern, HttpGrant, IdentityGrant, KvGrant, MetricsGrant,
+    Plain, PluginGrant, SecretKey, SecretSource,
+};
 pub use history::Failed;
 pub use inspect::{Inspection, Role, Unfit};
 pub use limits::Limits;
 pub use limits_spec::{LimitsSpec, Size, Span, TooMuch};
 pub use log::{Level, LogLine, LogSink, Source, TracingLog};
-pub use plugin::{LoadError, LoadOptions, Plugin};
+pub use plugin::{LoadError, LoadOptions, Plugin, WeakPlugin};
 pub use requests::{FieldError, Input, Remarks, Request, Sink};
 pub use roles::{Admitted, Answered, Ask, Outcome};
 pub use rows::{BadRow, Collected, Complaint, Complaints, GuestRow};
+pub use series::{Family, Series, SeriesGrant};

@@ -6,22 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outrigger_manifest::{Backing, Collector, Each, Manifest};
+use tokio::sync::Semaphore;
 use wasmtime::component::InstancePre;
 
 use crate::artifacts::ArtifactCache;
 use crate::bindings::exports::outrigger::plugin::{collector, controller, describe, migrator, responder, self_test, strategy};
 use crate::call::{Call, Granted};
-use crate::capabilities::{Capabilities, Capability, Grants};
+use crate::capabilities::Capabilities;
 use crate::compile::{CompileError, Origin, compile};
 use crate::counters::Counts;
 use crate::engine::Engine;
 use crate::failure::{BadResult, CallError};
+use crate::grants::Grants;
 use crate::history::Failed;
 use crate::inspect::{Inspection, Role, Unfit};
 use crate::limits::Limits;
@@ -74,6 +76,9 @@ pub enum LoadError {
     /// The manifest and the exports disagree.
     #[error("{0}")]
     Inconsistent(String),
+    /// The operator's configuration does not fit, or what is granted cannot be given.
+    #[error("{0}")]
+    Operator(String),
     /// The limits ask for more than the engine has.
     #[error("the plugin's memory limit of {wanted} bytes is over the engine's {most}; raise the engine's")]
     Limits {
@@ -87,6 +92,10 @@ pub enum LoadError {
 /// A plugin, ready to be called. Cloning is cheap; all clones are one.
 #[derive(Clone)]
 pub struct Plugin(pub(crate) Arc<Loaded>);
+
+/// A plugin that may be gone.
+#[derive(Clone)]
+pub struct WeakPlugin(Weak<Loaded>);
 
 pub(crate) struct Loaded {
     pub(crate) runner: Runner,
@@ -125,11 +134,11 @@ impl Plugin {
             grants,
             capabilities,
         } = options;
-        Self::load_as(engine, cache, bytes, limits, |_| (grants, capabilities)).await
+        Self::load_as(engine, cache, bytes, limits, |_| Ok((grants, capabilities))).await
     }
 
     /// [`Plugin::load`] for an operator who decides by the manifest, which carries the plugin's name: `decide` says what is
-    /// granted and who answers, once the manifest is known to be valid.
+    /// granted and who answers, once the manifest is known to be valid; or, in one sentence, why the plugin is not wanted as it is.
     ///
     /// # Errors
     /// As [`Plugin::load`].
@@ -138,7 +147,7 @@ impl Plugin {
         cache: Option<&ArtifactCache>,
         bytes: Bytes,
         limits: Limits,
-        decide: impl FnOnce(&Manifest) -> (Grants, Capabilities) + Send,
+        decide: impl FnOnce(&Manifest) -> Result<(Grants, Capabilities), String> + Send,
     ) -> Result<Self, LoadError> {
         if limits.memory_bytes > engine.options().memory_bytes {
             return Err(LoadError::Limits {
@@ -156,25 +165,23 @@ impl Plugin {
         // The name is not known before the manifest is; until then it is called by its digest.
         let nobody: Arc<str> = format!("sha256:{}", inspection.digest.get(..12).unwrap_or_default()).into();
         let limits = Arc::new(limits);
-        let nothing = Granted {
-            effective: Grants::none(),
-            requested: Grants::none(),
-            config: None,
-            kubelet: None,
-        };
-        let runner = Runner::new(engine.clone(), pre, nobody, limits, nothing, &Capabilities::default());
+        let runner = Runner::new(
+            engine.clone(),
+            pre,
+            nobody,
+            limits,
+            Granted::nothing(),
+            &Capabilities::default(),
+        );
         let manifest = describe(&runner, &described).await?;
         let requested = requested(&manifest)?;
         agree(&manifest, &inspection)?;
 
-        let (grants, capabilities) = decide(&manifest);
-        let effective = requested.and(&grants);
-        let granted = Granted {
-            config: effective.allows(Capability::Config).then(|| capabilities.config.clone()),
-            kubelet: capabilities.kubelet.clone().filter(|_| effective.allows(Capability::Kubelet)),
-            effective,
-            requested,
-        };
+        let (grants, capabilities) = decide(&manifest).map_err(LoadError::Operator)?;
+        let egress = Arc::new(Semaphore::new(
+            runner.limits.egress_in_flight.clamp(1, Semaphore::MAX_PERMITS),
+        ));
+        let granted = Granted::new(requested, grants, manifest.series.as_slice().into(), &capabilities, egress);
         let Runner { engine, pre, limits, .. } = runner;
         let runner = Runner::new(engine, pre, manifest.name.as_str().into(), limits, granted, &capabilities);
         let rule = |c: &Collector| (c.name.clone(), (c.each, RowRules::new(&manifest, c)));
@@ -207,10 +214,32 @@ impl Plugin {
         self.0.origin
     }
 
-    /// What it may use: asked for by its manifest and granted by the operator.
+    /// What it may use now: asked for by its manifest and granted by the operator.
     #[must_use]
-    pub fn grants(&self) -> &Grants {
-        &self.0.runner.granted.effective
+    pub fn grants(&self) -> Grants {
+        self.0.runner.granted.load().effective.clone()
+    }
+
+    /// Grants it something else from now on: calls that begin after this see the new grants, those under way keep theirs. Where lines go
+    /// stays.
+    pub fn regrant(&self, grants: Grants, capabilities: &Capabilities) {
+        let granted = &self.0.runner.granted;
+        let old = granted.load();
+        let (requested, declared, egress) = (old.requested.clone(), old.declared.clone(), old.egress.clone());
+        granted.store(Arc::new(Granted::new(requested, grants, declared, capabilities, egress)));
+    }
+
+    /// The configuration that it reads now; `{}` if it may read none.
+    #[must_use]
+    pub fn config(&self) -> Bytes {
+        let granted = self.0.runner.granted.load();
+        granted.config.clone().unwrap_or_else(|| Bytes::from_static(b"{}"))
+    }
+
+    /// A handle that does not keep it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakPlugin {
+        WeakPlugin(Arc::downgrade(&self.0))
     }
 
     /// What it may cost.
@@ -328,6 +357,22 @@ impl fmt::Debug for Plugin {
     }
 }
 
+// === impl WeakPlugin ===
+
+impl WeakPlugin {
+    /// The plugin, if somebody keeps it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Plugin> {
+        self.0.upgrade().map(Plugin)
+    }
+}
+
+impl fmt::Debug for WeakPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakPlugin").finish_non_exhaustive()
+    }
+}
+
 /// Inspection reads and validates every byte, which takes milliseconds for large components: not on a thread that serves.
 async fn inspect(bytes: Bytes, limit: usize) -> Result<(Inspection, Bytes), LoadError> {
     let work = move || Inspection::within(&bytes, limit).map(|found| (found, bytes));
@@ -338,9 +383,7 @@ async fn inspect(bytes: Bytes, limit: usize) -> Result<(Inspection, Bytes), Load
 }
 
 fn requested(manifest: &Manifest) -> Result<Grants, LoadError> {
-    let names = manifest.capabilities.iter().map(|c| c.name.as_str());
-    Grants::from_names(names)
-        .map_err(|e| LoadError::Inconsistent(format!("the plugin's manifest is not valid: capabilities: {e}")))
+    Grants::asked(manifest).map_err(|e| LoadError::Inconsistent(format!("the plugin's manifest is not valid: capabilities: {e}")))
 }
 
 /// What is declared is exported, and what is exported is declared.

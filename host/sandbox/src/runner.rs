@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
@@ -32,7 +33,7 @@ pub(crate) struct Runner {
     pub(crate) pre: InstancePre<Call>,
     pub(crate) name: Arc<str>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) granted: Arc<Granted>,
+    pub(crate) granted: ArcSwap<Granted>,
     pub(crate) log: Arc<PluginLog>,
     pub(crate) counters: Arc<Counters>,
     slots: Semaphore,
@@ -82,7 +83,7 @@ impl Runner {
     ) -> Self {
         let log = Arc::new(PluginLog::new(name.clone(), capabilities.log.clone(), limits.clone()));
         let slots = Semaphore::new(limits.calls_in_flight.clamp(1, Semaphore::MAX_PERMITS));
-        let granted = Arc::new(granted);
+        let granted = ArcSwap::from_pointee(granted);
         let account = engine.turns().account(&name);
         Self {
             account,
@@ -155,7 +156,7 @@ impl Runner {
     fn store(&self, ticket: &Ticket, spent: slices::Shared) -> Store<Call> {
         let opening = Opening {
             limits: &self.limits,
-            granted: &self.granted,
+            granted: self.granted.load_full(),
             counters: &self.counters,
             log: &self.log,
             plugin: &self.name,

@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 /// Keys and values in spaces. All of it blocks.
@@ -105,7 +106,7 @@ impl Store {
             .mode(0o600)
             .open(&path)
             .map_err(disk)?;
-        let opened = Database::builder().create_file(file);
+        let opened = FileBackend::new(file).and_then(|file| Database::builder().create_with_backend(file));
         let db = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => KvError::InUse { path: path.clone() },
             DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() != std::io::ErrorKind::InvalidData => {
