@@ -16,6 +16,7 @@
 
 mod canned;
 mod client;
+mod fresh;
 mod swaps;
 mod world;
 
@@ -80,7 +81,7 @@ fn run(runtime: &tokio::runtime::Runtime) -> Result<()> {
     let control_plane = ControlPlane::start()?;
     let kubeconfig = account(&control_plane)?;
     control_plane.kubectl()?.apply(
-        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: bench}, rules: [{apiGroups: [metrics.k8s.io], resources: ['*'], verbs: [get, list, watch]}]}",
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: bench}, rules: [{apiGroups: [metrics.k8s.io, versions.example.com], resources: ['*'], verbs: [get, list, watch]}]}",
     )?;
     control_plane
         .kubectl()?
@@ -91,6 +92,7 @@ fn run(runtime: &tokio::runtime::Runtime) -> Result<()> {
     starts(&control_plane, &kubeconfig)?;
     watches(&control_plane, &kubeconfig, &proxy)?;
     runtime.block_on(swaps::swaps(&control_plane, &kubeconfig, &proxy))?;
+    fresh::fresh(&control_plane, &kubeconfig, &proxy)?;
 
     let kubelets = runtime.block_on(world::populate(&control_plane))?;
     let outrigger = Outrigger::start(&control_plane, &kubeconfig, &world::options("outrigger", [127, 96, 0, 10]))?;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use http::Method;
 use outrigger_e2e::http::Client;
 use outrigger_e2e::outrigger::{Options, account, version};
 use outrigger_e2e::wait::{LATER, SOON};
@@ -20,6 +21,8 @@ const SWAPS: usize = 100;
 const GROUP: &str = "versions.example.com";
 const MARKS: &str = "/apis/versions.example.com/v1/marks";
 const NOW: &str = "/apis/versions.example.com/v1/marks/now";
+const ECHOES: &str = "/apis/versions.example.com/v1/echoes";
+const ECHO: &str = "/apis/versions.example.com/v1/echoes/now";
 const OPENAPI: &str = "/openapi/v3/apis/versions.example.com/v1";
 
 /// As an operator should: whole, by rename.
@@ -50,8 +53,8 @@ fn read(client: &Client, path: &str, versions: &BTreeSet<&str>, over: &AtomicBoo
         ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.text());
         match path {
             OPENAPI => ensure!(answer.text().contains("Written by version "), "{}", answer.text()),
-            NOW => ensure!(versions.contains(by(&answer.json()?)?), "{}", answer.text()),
-            MARKS => {
+            NOW | ECHO => ensure!(versions.contains(by(&answer.json()?)?), "{}", answer.text()),
+            MARKS | ECHOES => {
                 let list = answer.json()?;
                 let [item] = list["items"].as_array().map(Vec::as_slice).unwrap_or_default() else {
                     bail!("{path}: {list}")
@@ -60,6 +63,20 @@ fn read(client: &Client, path: &str, versions: &BTreeSet<&str>, over: &AtomicBoo
             }
             _ => ensure!(answer.text().contains("marks"), "{path}: {}", answer.text()),
         }
+        answers += 1;
+    }
+    Ok(answers)
+}
+
+/// Writes until it is over; every write is done, by one of the versions. Returns how many there were.
+fn write(client: &Client, versions: &BTreeSet<&str>, over: &AtomicBool) -> Result<usize> {
+    let object = r#"{"apiVersion": "versions.example.com/v1", "kind": "Echo", "metadata": {"name": "new"}}"#;
+    let mut answers = 0;
+    while !over.load(Ordering::SeqCst) {
+        let headers = [("content-type", "application/json")];
+        let answer = client.request(Method::POST, ECHOES, &headers, object.into())?;
+        ensure!(answer.status == 201, "write {answers}: {} {}", answer.status, answer.text());
+        ensure!(versions.contains(by(&answer.json()?)?), "{}", answer.text());
         answers += 1;
     }
     Ok(answers)
@@ -116,7 +133,7 @@ fn a_hundred_swaps_without_a_failed_request() {
             ("one", std::fs::read(version("one-well")?)?),
             ("two", std::fs::read(version("two-well")?)?),
         ];
-        let (over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (over, wrote, swaps) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
         let versions = BTreeSet::from(["one", "two"]);
 
         std::thread::scope(|scope| {
@@ -125,17 +142,18 @@ fn a_hundred_swaps_without_a_failed_request() {
                 (&direct, MARKS),
                 (&direct, NOW),
                 (&direct, OPENAPI),
-                (&direct, "/apis/versions.example.com/v1"),
-                (&direct, MARKS),
+                (&direct, ECHO),
+                (&direct, ECHOES),
                 (api, MARKS),
-                (api, NOW),
-                (api, NOW),
+                (api, ECHO),
             ];
             let readers = ways.map(|(client, path)| {
                 let (versions, over) = (&versions, &over);
                 scope.spawn(move || read(client, path, versions, over))
             });
-            let watching = scope.spawn(|| watch(&direct, &over));
+            let (direct, versions, over, wrote) = (&direct, &versions, &over, &wrote);
+            let writing = scope.spawn(move || write(direct, versions, wrote));
+            let watching = scope.spawn(move || watch(direct, over));
             let begun = Instant::now();
             let swapped = (|| {
                 for swap in 0..SWAPS {
@@ -143,7 +161,7 @@ fn a_hundred_swaps_without_a_failed_request() {
                     put(bytes, &file)?;
                     until(&format!("swap {swap} to {name}"), SOON, || {
                         server.program().runs()?;
-                        ensure!(described(&direct)? == *name);
+                        ensure!(described(direct)? == *name);
                         Ok(())
                     })?;
                     swaps.fetch_add(1, Ordering::SeqCst);
@@ -158,21 +176,26 @@ fn a_hundred_swaps_without_a_failed_request() {
                 Ok(())
             })();
             let took = begun.elapsed();
-            let bad = swapped.and_then(|()| bad_versions(&server, &direct, &file, &wells[0]));
+            // A version that traps fails the writes that it gets: nobody may do them twice.
+            wrote.store(true, Ordering::SeqCst);
+            let written = writing.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+            let bad = swapped.and_then(|()| bad_versions(&server, direct, &file, &wells[0]));
             over.store(true, Ordering::SeqCst);
             let mut answers = Vec::new();
             for reader in readers {
                 answers.push(reader.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??);
             }
             let seen = watching.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            let written = written?;
             bad?;
+            ensure!(written > 0);
             eprintln!(
-                "swaps: {} in {took:.1?}, answers of eight readers {answers:?}, none failed; watched {seen:?}",
+                "swaps: {} in {took:.1?}, {written} writes, answers of seven readers {answers:?}, none failed; watched {seen:?}",
                 swaps.into_inner()
             );
             ensure!(answers.iter().all(|n| *n > 0));
             ensure!(
-                seen.iter().map(String::as_str).collect::<BTreeSet<_>>() == versions,
+                seen.iter().map(String::as_str).collect::<BTreeSet<_>>() == *versions,
                 "{seen:?}"
             );
             Ok(())
