@@ -91,7 +91,7 @@ fn run(runtime: &tokio::runtime::Runtime) -> Result<()> {
     let proxy = control_plane.front_proxy().user("front-proxy-client", None)?;
     starts(&control_plane, &kubeconfig)?;
     watches(&control_plane, &kubeconfig, &proxy)?;
-    runtime.block_on(swaps::swaps(&control_plane, &kubeconfig, &proxy))?;
+    swaps::swaps(runtime, &control_plane, &kubeconfig, &proxy)?;
     fresh::fresh(&control_plane, &kubeconfig, &proxy)?;
 
     let kubelets = runtime.block_on(world::populate(&control_plane))?;

@@ -12,6 +12,7 @@ use http::Method;
 use outrigger_e2e::outrigger::{Options, version};
 use outrigger_e2e::pki::Pair;
 use outrigger_e2e::{ControlPlane, Outrigger};
+use tokio::runtime::Runtime;
 
 use crate::client::{Connection, Target};
 
@@ -19,7 +20,7 @@ const OPENAPI: &str = "/openapi/v3/apis/versions.example.com/v1";
 const VERSIONS: usize = 20;
 
 /// Prints both figures.
-pub(crate) async fn swaps(control_plane: &ControlPlane, kubeconfig: &Path, proxy: &Pair) -> Result<()> {
+pub(crate) fn swaps(runtime: &Runtime, control_plane: &ControlPlane, kubeconfig: &Path, proxy: &Pair) -> Result<()> {
     let first = version("first-well")?;
     let options = Options {
         name: "swapping".to_owned(),
@@ -33,7 +34,7 @@ pub(crate) async fn swaps(control_plane: &ControlPlane, kubeconfig: &Path, proxy
     let who = [("x-remote-user", "bench"), ("x-remote-group", "system:authenticated")];
     let host = "metrics-server.kube-system.svc";
     let target = Target::new(server.address(), host, server.ca(), Some(proxy), &who)?;
-    let connection = target.connect().await?;
+    let connection = runtime.block_on(target.connect())?;
     let file = server.plugins().join(first.file_name().context("a name")?);
     for (how, goal) in [("cold", "≤ 1 s"), ("compiled before", "≤ 100 ms")] {
         let mut times = Vec::new();
@@ -44,7 +45,7 @@ pub(crate) async fn swaps(control_plane: &ControlPlane, kubeconfig: &Path, proxy
             std::fs::copy(version(&format!("{name}-well"))?, &new)?;
             let begin = Instant::now();
             std::fs::rename(&new, &file)?;
-            answers(&connection, &format!("Written by version {name}.")).await?;
+            runtime.block_on(answers(&connection, &format!("Written by version {name}.")))?;
             times.push(begin.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
