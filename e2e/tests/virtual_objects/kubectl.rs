@@ -28,7 +28,7 @@ fn kubectl_lists_gets_and_explains() {
         let selected = kubectl.run("get sh -A -l prompt=tilde --no-headers -o name")?;
         ensure!(selected.lines().count() == 2, "{selected}");
         let yaml = kubectl.run("get shells parrot -o yaml")?;
-        ensure!(yaml.contains("kind: Shell") && yaml.contains("prompt: '~'"), "{yaml}");
+        ensure!(yaml.contains("kind: Shell") && yaml.contains("prompt: \"~\""), "{yaml}");
         let described = kubectl.run("describe shells parrot")?;
         ensure!(
             described.contains("Name:         parrot") && described.contains("Prompt:  ~"),

@@ -19,5 +19,6 @@ mod optional;
 mod refusals;
 mod slow;
 mod strangers;
+mod streams;
 mod tls;
 mod world;
