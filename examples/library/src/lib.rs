@@ -116,14 +116,14 @@ fn judge(request: &Request<'_>, book: &BookSpec) -> Result<(), Error> {
 
 impl Get for Book {
     fn get(host: &impl Host, request: &Request<'_>) -> Result<Object<Self>, Error> {
-        let answer = host.send(&http::Request::get(place(host, request)?))?;
+        let answer = host.send(http::Request::get(place(host, request)?))?;
         Ok(answer.ok()?.json::<Entry>()?.object())
     }
 }
 
 impl List for Book {
     fn list(host: &impl Host, _: &Request<'_>, to: &mut Objects<'_, Self>) -> Result<(), Error> {
-        let all = host.send(&http::Request::get(format!("{}/books", service(host)?)))?;
+        let all = host.send(http::Request::get(format!("{}/books", service(host)?)))?;
         let all: Vec<Entry> = all.ok()?.json()?;
         all.into_iter().try_for_each(|entry| to.write(&entry.object()))
     }
@@ -136,7 +136,7 @@ impl Create for Book {
             return Ok(object);
         }
         let send = http::Request::post(place(host, request)?).json(&Entry::of(&object));
-        Ok(host.send(&send)?.ok()?.json::<Entry>()?.object())
+        Ok(host.send(send)?.ok()?.json::<Entry>()?.object())
     }
 }
 
@@ -148,7 +148,7 @@ impl Update for Book {
         }
         // The service answers 409 if the number is not the book's.
         let send = http::Request::put(place(host, request)?).json(&Entry::of(&object));
-        Ok(host.send(&send)?.ok()?.json::<Entry>()?.object())
+        Ok(host.send(send)?.ok()?.json::<Entry>()?.object())
     }
 }
 
@@ -157,7 +157,7 @@ impl Delete for Book {
         if request.dry_run() {
             return Self::get(host, request);
         }
-        let answer = host.send(&http::Request::delete(place(host, request)?))?;
+        let answer = host.send(http::Request::delete(place(host, request)?))?;
         Ok(answer.ok()?.json::<Entry>()?.object())
     }
 }

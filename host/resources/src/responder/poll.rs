@@ -45,10 +45,13 @@ const LINGER: u32 = 2;
 pub(crate) struct Polls {
     catalog: Arc<Catalog>,
     metrics: ReadMetrics,
-    known: Mutex<HashMap<(Arc<str>, String), Arc<Poll>>>,
+    known: Mutex<HashMap<Place, Arc<Poll>>>,
     /// Ends the tasks that look.
     stop: CancellationToken,
 }
+
+/// A plugin, and `GROUP/PLURAL` of one of its resources.
+type Place = (Arc<str>, String);
 
 /// The shared list of one resource.
 pub(crate) struct Poll {

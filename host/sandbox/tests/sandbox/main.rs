@@ -7,6 +7,7 @@ mod guests;
 mod limits;
 mod loading;
 mod responder;
+mod sinks;
 mod strategies;
 
 use std::sync::{Arc, Mutex, OnceLock};

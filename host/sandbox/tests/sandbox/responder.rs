@@ -14,6 +14,11 @@ const MANIFEST: &str = r#"{
 
 /// The component.
 pub(crate) fn responder() -> Vec<u8> {
+    listing("")
+}
+
+/// The same; behind each write of its list stands this, which may go back to `$on`.
+pub(crate) fn listing(again: &str) -> Vec<u8> {
     let (manifest, object) = (MANIFEST.len(), OBJECT.len());
     let answer = format!(
         "(call $drop_request (local.get 0))
@@ -40,7 +45,7 @@ pub(crate) fn responder() -> Vec<u8> {
           (func (export "outrigger:plugin/responder@0.1.0#create") (param i32 i32 i32) (result i32) {answer})
           (func (export "outrigger:plugin/responder@0.1.0#update") (param i32 i32 i32) (result i32) {answer})
           (func (export "outrigger:plugin/responder@0.1.0#list") (param i32 i32) (result i32)
-            (call $write (local.get 1) (i32.const 8192) (i32.const {object}) (i32.const 128))
+            (loop $on (call $write (local.get 1) (i32.const 8192) (i32.const {object}) (i32.const 128)) {again})
             (call $drop_writer (local.get 1))
             {answer})
           (func (export "outrigger:plugin/responder@0.1.0#connect") (param i32 i32 i32) (result i32)
