@@ -3,16 +3,16 @@
 CARGO ?= cargo
 WASM := wasm32-wasip2
 PLUGINS := metrics
-EXAMPLES := hello-collector library shell
+EXAMPLES := hello-collector hostile-plugin library shell
 # For tests alone; never shipped.
 TEST_GUESTS := errand hostile strategist versions
 # Behind a real control plane.
-E2E := capabilities cli control_plane differential doctor documents faults informers metrics swaps virtual_objects
+E2E := capabilities cli control_plane controllers differential doctor documents faults informers metrics swaps virtual_objects
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build guests run test unit e2e e2e-node bench fuzz lint fmt tools clean
+.PHONY: help build guests run test unit e2e e2e-node bench soak fuzz lint fmt tools clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench: tools guests ## Figures: fresh calls, one tick, memory, and serving besid
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	$(CARGO) build --release --locked -p outrigger -p local-kubelet -p outrigger-e2e --features outrigger-e2e/cluster
 	@scripts/bench
+
+soak: tools ## Memory over 10^6 fresh calls and 10^3 versions of a plugin: flat, or it fails
+	$(TESTS) --test soak -- --ignored --nocapture --test-threads 1
 
 fuzz: tools ## What strangers send, by chance: each target for FUZZ_SECONDS (20)
 	@scripts/need c++ "a C++ compiler for libFuzzer: apt-get install g++, or your system's"

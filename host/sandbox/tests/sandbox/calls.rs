@@ -10,6 +10,9 @@ use outrigger_sandbox::{
     BadRow, CallError, Capabilities, ContractError, Engine, EngineOptions, HostError, Kubelet, LoadOptions, Plugin,
 };
 
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
 use crate::guests::{Guest, RawRow};
 use crate::{SOON, Slow, engine, limited, load, options, summarizing, tick, with_kubelet};
 
@@ -151,6 +154,40 @@ async fn one_bad_row_does_not_hide_its_neighbours() {
         assert!(wanted(&complaint.why) && complaint.index == 1, "{name}: {complaint}");
         assert!(!complaint.to_string().contains('\n'), "{name}");
     }
+}
+
+/// Whatever bytes a guest leaves where its answer should be: an answer or one error, never a panic, and the next call is fine. The
+/// guest takes them from its state, so that one component plays them all.
+#[test]
+fn any_bytes_for_an_answer_are_an_answer_or_an_error() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let guest = Guest::collecting("(memory.copy (i32.const 1024) (local.get $state) (local.get $state_len)) (i32.const 1024)");
+    let plugin = runtime.block_on(load(&guest, options()));
+    // Numbers that are pointers, lengths and tags more often than chance would have it.
+    let number = prop_oneof![
+        Just(0_u32),
+        Just(1),
+        Just(u32::MAX),
+        0..64_u32,
+        (1024..2048_u32).prop_map(|n| n & !3),
+        any::<u32>()
+    ];
+    let bytes = prop::collection::vec(number, 0..64).prop_map(|n| n.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(2_000));
+    let outcome = runner.run(&bytes, |bytes| {
+        let ended = runtime.block_on(plugin.collect("all", "node-1", &bytes, SOON));
+        let fits = match &ended {
+            Ok(found) => found.state.len() <= plugin.limits().state_bytes && found.rows.len() <= 64,
+            Err(error) => matches!(
+                error,
+                CallError::BadResult { .. } | CallError::Trap { .. } | CallError::Refused { .. }
+            ),
+        };
+        prop_assert!(fits, "{:?}", ended);
+        Ok(())
+    });
+    outcome.unwrap();
+    assert_eq!(plugin.counts().in_flight, 0);
 }
 
 #[tokio::test]
