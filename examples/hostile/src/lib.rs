@@ -1,7 +1,7 @@
 //! A plugin that means harm: every object of its resource is an attempt, and reading it makes the attempt.
 //!
 //! `kubectl get attempts` says what there is; `kubectl get attempt spin` tries it. What the host refuses with an answer is told in
-//! `outcome`; what it has to stop is the caller's 503, and after five of those the attempt is set aside. Nobody else notices.
+//! `outcome`; what it has to stop is the caller's 500 or 504, and after five of those a 503: the attempt is set aside. Nobody else notices.
 #![allow(
     clippy::panic,
     clippy::infinite_loop,

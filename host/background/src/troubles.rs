@@ -81,6 +81,7 @@ impl Troubles {
 pub(crate) fn reason(error: &CallError, target: &str) -> String {
     let text = match error {
         CallError::Deadline { .. } => "deadline".to_owned(),
+        CallError::CpuTime { .. } => "cpu".to_owned(),
         CallError::Memory { .. } => "memory".to_owned(),
         CallError::Table { .. } => "table".to_owned(),
         CallError::Busy { .. } => "busy".to_owned(),

@@ -308,10 +308,10 @@ fn said(request: &Request) -> String {
 /// What is set aside if it keeps failing. A namespace alone is no target: a list fails as a whole.
 fn subject(request: &Request) -> Subject {
     let part = if request.subresource.is_empty() { "" } else { "/" };
-    let target = if request.name.is_empty() {
-        String::new()
-    } else {
-        format!("{}/{}", request.namespace, request.name)
+    let target = match (request.name.as_str(), request.namespace.as_str()) {
+        ("", _) => String::new(),
+        (name, "") => name.to_owned(),
+        (name, namespace) => format!("{namespace}/{name}"),
     };
     Subject {
         like: format!("{} {}{part}{}", request.verb, request.resource, request.subresource),
