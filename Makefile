@@ -3,7 +3,7 @@
 CARGO ?= cargo
 WASM := wasm32-wasip2
 PLUGINS := metrics
-EXAMPLES := hello-collector hostile-plugin library shell
+EXAMPLES := config-keeper hello-collector hostile-plugin library shell
 # For tests alone; never shipped.
 TEST_GUESTS := errand hostile strategist versions
 # Behind a real control plane.

@@ -1,0 +1,213 @@
+//! Controllers behind a real control plane: `examples/config-keeper` keeps ConfigMaps in step with Services, whatever happens to the
+//! ConfigMaps, to the host, and to the leader.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use outrigger_e2e::kubectl::Kubectl;
+use outrigger_e2e::outrigger::{Options, account, example};
+use outrigger_e2e::wait::{LATER, SOON};
+use outrigger_e2e::{ControlPlane, Outrigger, promise, until};
+use serde_json::{Value, json};
+
+const PLUGIN: &str = "config-keeper";
+const ASKS: &str = "config-keeper.example.com/address";
+
+/// What README.md of the example tells the operator to grant.
+fn grant(kubectl: &Kubectl) -> Result<()> {
+    let user = format!("outrigger:plugin:{PLUGIN}");
+    let role = |name: &str, rules: Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
+    let binding = |name: &str, subject: Value| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}, "subjects": [subject],
+        })
+    };
+    let host = json!({"kind": "ServiceAccount", "name": "metrics-server", "namespace": "kube-system"});
+    let plugin = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
+    let items = [
+        role(
+            "outrigger-as-config-keeper",
+            json!([{"apiGroups": [""], "resources": ["users", "groups"], "resourceNames": [user, "outrigger:plugins"], "verbs": ["impersonate"]}]),
+        ),
+        binding("outrigger-as-config-keeper", host),
+        role(
+            "config-keeper",
+            json!([
+                {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch", "create", "update", "delete"]},
+            ]),
+        ),
+        binding("config-keeper", plugin),
+    ];
+    kubectl.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+    Ok(())
+}
+
+/// A host with the example, and the controllers' election.
+fn host(control_plane: &ControlPlane, kubeconfig: &std::path::Path, name: &str, address: Ipv4Addr) -> Result<Outrigger> {
+    let options = Options {
+        name: name.to_owned(),
+        address,
+        plugins: vec![example(PLUGIN)],
+        arguments: vec![format!("--grant={PLUGIN}=objects")],
+        ..Options::default()
+    };
+    Outrigger::start(control_plane, kubeconfig, &options)
+}
+
+fn ask_for(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Result<()> {
+    kubectl.run(&format!("create service clusterip {service} --tcp=http:80 -n {namespace}"))?;
+    kubectl.run(&format!("annotate service {service} {ASKS}={map} -n {namespace}"))?;
+    Ok(())
+}
+
+/// What a ConfigMap says, if it is there.
+fn data(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<Value> {
+    let text = kubectl.run(&format!("get configmap {name} -n {namespace} -o json"))?;
+    Ok(serde_json::from_str::<Value>(&text)?["data"].take())
+}
+
+fn in_step(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Result<()> {
+    let found = data(kubectl, namespace, map)?;
+    let wanted = json!({"host": format!("{service}.{namespace}.svc"), "port-http": "80"});
+    ensure!(found == wanted, "{found}");
+    Ok(())
+}
+
+fn gone(kubectl: &Kubectl, namespace: &str, map: &str) -> Result<()> {
+    let left = kubectl.run(&format!("get configmap {map} -n {namespace} --ignore-not-found -o name"))?;
+    ensure!(left.trim().is_empty(), "{left} is still there");
+    Ok(())
+}
+
+fn holder(kubectl: &Kubectl) -> Result<String> {
+    Ok(kubectl
+        .run("get lease outrigger -n kube-system -o jsonpath={.spec.holderIdentity}")?
+        .trim()
+        .to_owned())
+}
+
+fn metric(host: &Outrigger, control_plane: &ControlPlane, line: &str) -> Result<()> {
+    let text = host.client(Some(control_plane.admin()))?.get("/metrics")?;
+    ensure!(text.text().contains(line), "{line} is not in /metrics");
+    Ok(())
+}
+
+const LEADS: &str = r#"leader_election_master_status{name="outrigger"} 1"#;
+const WAITS: &str = r#"leader_election_master_status{name="outrigger"} 0"#;
+
+#[test]
+fn config_maps_are_kept_in_step_with_services() {
+    promise(|| {
+        let control_plane = ControlPlane::start_in("controllers")?;
+        let kubectl = control_plane.kubectl()?;
+        let kubeconfig = account(&control_plane)?;
+        let one = host(&control_plane, &kubeconfig, "one", Ipv4Addr::new(127, 96, 0, 41))?;
+
+        // Without rights the controller waits, says once for what, and begins when it has them.
+        until("the log says what is missing", SOON, || {
+            ensure!(
+                one.program()
+                    .log()
+                    .contains("may not act as user outrigger:plugin:config-keeper"),
+                "not yet"
+            );
+            Ok(())
+        })?;
+        kubectl.run("create namespace main")?;
+        ask_for(&kubectl, "main", "web", "web-address")?;
+        gone(&kubectl, "main", "web-address")?;
+        grant(&kubectl)?;
+        until("the first ConfigMap", LATER, || {
+            in_step(&kubectl, "main", "web", "web-address")
+        })?;
+
+        ask_for(&kubectl, "main", "api", "api-address")?;
+        until("one for a new Service", SOON, || {
+            in_step(&kubectl, "main", "api", "api-address")
+        })?;
+        kubectl.run_with(
+            &[
+                "patch",
+                "configmap",
+                "web-address",
+                "-n",
+                "main",
+                "-p",
+                r#"{"data": {"host": "elsewhere", "more": "1"}}"#,
+            ],
+            "",
+        )?;
+        until("an edit is undone", SOON, || in_step(&kubectl, "main", "web", "web-address"))?;
+        kubectl.run("delete configmap web-address -n main")?;
+        until("a deleted one comes back", SOON, || {
+            in_step(&kubectl, "main", "web", "web-address")
+        })?;
+        metric(
+            &one,
+            &control_plane,
+            r#"workqueue_adds_total{name="config-keeper/addresses"}"#,
+        )?;
+        metric(&one, &control_plane, LEADS)?;
+
+        // kube-apiserver knows who it was.
+        let text = kubectl.run("get configmap web-address -n main -o json --show-managed-fields")?;
+        let made: Value = serde_json::from_str(&text)?;
+        let owner = made.pointer("/metadata/ownerReferences/0/kind").and_then(Value::as_str);
+        ensure!(owner == Some("Service"), "{made}");
+
+        kubectl.run("delete service web -n main")?;
+        until("it goes with its Service", LATER, || gone(&kubectl, "main", "web-address"))?;
+
+        // kill -9: what changes meanwhile is seen by the next one, which takes the lead when the lease has run out.
+        drop(one);
+        kubectl.run("delete configmap api-address -n main")?;
+        ask_for(&kubectl, "main", "late", "late-address")?;
+        let two = host(&control_plane, &kubeconfig, "two", Ipv4Addr::new(127, 96, 0, 42))?;
+        until("what was deleted meanwhile is back", LATER, || {
+            in_step(&kubectl, "main", "api", "api-address")
+        })?;
+        until("what was asked for meanwhile is there", SOON, || {
+            in_step(&kubectl, "main", "late", "late-address")
+        })?;
+
+        // A second replica waits, and does nothing.
+        let leader = holder(&kubectl)?;
+        let three = host(&control_plane, &kubeconfig, "three", Ipv4Addr::new(127, 96, 0, 43))?;
+        until("the other replica waits", SOON, || metric(&three, &control_plane, WAITS))?;
+        metric(&two, &control_plane, LEADS)?;
+        ensure!(holder(&kubectl)? == leader, "the lead has changed without a reason");
+        ensure!(
+            !three.program().log().contains("the controller runs"),
+            "it reconciles without the lead"
+        );
+
+        // The leader ends in order: the lease is given up, and the other one leads at its next look.
+        two.program().terminate()?;
+        until("the leader has ended", SOON, || {
+            two.program().ended()?.map(drop).context("it still runs")
+        })?;
+        until("the other one leads", SOON, || metric(&three, &control_plane, LEADS))?;
+        ensure!(
+            two.program().log().contains("the lease is given up"),
+            "{}",
+            two.program().log()
+        );
+        kubectl.run("delete configmap late-address -n main")?;
+        until("the new leader works", SOON, || {
+            in_step(&kubectl, "main", "late", "late-address")
+        })?;
+
+        // The leader is killed: the other one takes over when the lease has run out.
+        let four = host(&control_plane, &kubeconfig, "four", Ipv4Addr::new(127, 96, 0, 44))?;
+        until("the other replica waits", SOON, || metric(&four, &control_plane, WAITS))?;
+        drop(three);
+        kubectl.run("delete configmap late-address -n main")?;
+        until("the survivor leads", LATER, || metric(&four, &control_plane, LEADS))?;
+        until("the survivor works", SOON, || {
+            in_step(&kubectl, "main", "late", "late-address")
+        })?;
+        Ok(())
+    })
+}
