@@ -197,7 +197,7 @@ impl Collectors {
                             table.sweep(now);
                         }
                     }
-                    continue;
+                    // On to the assignment: grants may have changed under a plugin, and nobody tells.
                 }
             }
             self.assign(&mut running, &mut nodes, &tasks, &stop);

@@ -74,6 +74,8 @@ enum Over {
 const SHORTEST_AGAIN: Duration = Duration::from_millis(100);
 /// What comes back sooner than this shares the places of all retries.
 const SOON: Duration = Duration::from_secs(1);
+/// How often a version is asked what it may follow: grants may change under it, and nobody tells.
+const RECHECK: Duration = Duration::from_secs(5);
 /// Characters of an error that are kept.
 const ERROR_CHARS: usize = 500;
 
@@ -249,7 +251,10 @@ impl Controllers {
                 if controlled.is(State::NotGranted(sentence.clone())) {
                     tracing::warn!(%plugin, %controller, "the controller does not start: {sentence}");
                 }
-                let _ = changes.changed().await;
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(RECHECK) => {}
+                }
                 return Over::Changed;
             }
             // It is no longer served: whoever owns this task is about to say so.
@@ -297,11 +302,17 @@ impl Controllers {
         controlled.is(State::Running);
         tracing::info!(%plugin, %controller, "the controller runs");
         let mut resync = resync(&plan.spec);
+        let mut recheck = tokio::time::interval_at(Instant::now() + RECHECK, RECHECK);
+        recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let most = |plan: &Plan| (plan.spec.concurrency.max(1) as usize).min(self.options.concurrency.max(1));
         loop {
             tokio::select! {
                 biased;
                 () = lost(&mut leading) => return Over::Lost,
+                _ = recheck.tick() => match Plan::of(&self.catalog.snapshot(), &controlled.job) {
+                    Some(Ok(next)) if next.follows_as(&plan) => {}
+                    _ => return Over::Changed,
+                },
                 _ = changes.changed() => match Plan::of(&self.catalog.snapshot(), &controlled.job) {
                     Some(Ok(next)) if next.follows_as(&plan) => {
                         if next.guest.digest() != plan.guest.digest() {
