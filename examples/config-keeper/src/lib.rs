@@ -35,7 +35,10 @@ impl Controller for Addresses {
         }
         let maps = host.objects(Target::new("", "v1", "configmaps").namespace(&key.namespace));
         let wanted = wanted(&service, &key.namespace);
-        let name = wanted.as_ref().map(|map| text(map, "/metadata/name")).unwrap_or_default();
+        let name = wanted
+            .as_ref()
+            .map(|map| text(map, "/metadata/name").to_owned())
+            .unwrap_or_default();
         for map in maps.list::<Value>(&format!("{OF}={}", text(&service, "/metadata/uid")))? {
             let other = text(&map, "/metadata/name");
             if other != name && is_of(&map, &service) {
@@ -43,10 +46,13 @@ impl Controller for Addresses {
             }
         }
         let Some(wanted) = wanted else { return Ok(Outcome::Done) };
-        match maps.find::<Value>(name)? {
+        match maps.find::<Value>(&name)? {
             None => drop(maps.create(&wanted)?),
             Some(found) if !is_of(&found, &service) => {
-                host.warn(format_args!("ConfigMap {}/{name} is not of Service {key}, so it is left alone", key.namespace));
+                host.warn(format_args!(
+                    "ConfigMap {}/{name} is not of Service {key}, so it is left alone",
+                    key.namespace
+                ));
             }
             Some(found) if is_in_step(&found, &wanted) => {}
             Some(mut found) => {
@@ -67,7 +73,10 @@ impl Controller for Addresses {
 
 /// The ConfigMap of a Service, if it asks for one.
 fn wanted(service: &Value, namespace: &str) -> Option<Value> {
-    let name = service["metadata"]["annotations"].get(ASKS)?.as_str().filter(|name| !name.is_empty())?;
+    let name = service["metadata"]["annotations"]
+        .get(ASKS)?
+        .as_str()
+        .filter(|name| !name.is_empty())?;
     let owner = text(service, "/metadata/name");
     let mut data = Map::new();
     data.insert("host".to_owned(), format!("{owner}.{namespace}.svc").into());
@@ -118,9 +127,10 @@ fn gone(deleted: Result<(), Error>) -> Result<(), Error> {
 fn about() -> Manifest {
     let services = manifest::ObjectRule::of("", "services").verbs(["get", "list", "watch"]);
     let maps = manifest::ObjectRule::of("", "configmaps").verbs(["get", "list", "watch", "create", "update", "delete"]);
-    manifest!()
-        .name("config-keeper")
-        .needs_objects([services, maps], "keeps a ConfigMap with the address of each Service that asks for one")
+    manifest!().name("config-keeper").needs_objects(
+        [services, maps],
+        "keeps a ConfigMap with the address of each Service that asks for one",
+    )
 }
 
 plugin! { manifest: about, controllers: [Addresses] }

@@ -26,7 +26,9 @@ fn reconcile(host: &fake::Host) -> Result<Outcome, Error> {
 
 fn names(host: &fake::Host) -> Vec<String> {
     let maps: Vec<Value> = host.objects(maps()).list("").unwrap();
-    maps.iter().map(|map| map["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    maps.iter()
+        .map(|map| map["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -63,7 +65,11 @@ fn a_service_that_asks_gets_its_address_and_keeps_it() {
 #[test]
 fn who_asks_for_another_name_or_for_none_loses_the_old_one() {
     let host = fake::Host::new().holding(&services(), service(Some("one")));
-    for (asks, expected) in [(json!("one"), vec!["one"]), (json!("two"), vec!["two"]), (Value::Null, vec![])] {
+    for (asks, expected) in [
+        (json!("one"), vec!["one"]),
+        (json!("two"), vec!["two"]),
+        (Value::Null, vec![]),
+    ] {
         let patch = json!({"metadata": {"annotations": {"config-keeper.example.com/address": asks}}});
         let _: Value = host.objects(services()).merge("web", &patch).unwrap();
         assert_eq!(reconcile(&host), Ok(Outcome::Done));
@@ -73,7 +79,8 @@ fn who_asks_for_another_name_or_for_none_loses_the_old_one() {
 
 #[test]
 fn what_belongs_to_somebody_else_is_left_alone() {
-    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-address"}, "data": {"host": "theirs"}});
+    let theirs =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web-address"}, "data": {"host": "theirs"}});
     let host = fake::Host::new()
         .holding(&services(), service(Some("web-address")))
         .holding(&maps(), theirs);
