@@ -4,6 +4,11 @@
 //! port, ready to be mounted or read by `envFrom`. The ConfigMap is the Service's: it is repaired when somebody edits or deletes it,
 //! follows the Service's ports, and goes with the Service, or with the annotation.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "reading JSON by a key that is not there gives null; what is written to comes from kube-apiserver, so it is an object"
+)]
+
 use outrigger_sdk::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,5 @@
 //! The controller, natively: no Wasm, no cluster.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests are free")]
 
 use config_keeper::{Addresses, Plugin};
 use outrigger_sdk::prelude::*;

@@ -118,7 +118,7 @@ pub(crate) struct Serve {
     pub(crate) observation: crate::observation::Flags,
 
     #[command(flatten)]
-    pub(crate) leading: crate::leading::Flags,
+    pub(crate) leading: crate::leading::LeaderElection,
 
     /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,7 @@ use crate::flags::go_duration;
 
 /// Which of several replicas runs controllers.
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+pub(crate) struct LeaderElection {
     /// Let one replica at a time run controllers. Turn it off only where there is one.
     #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
@@ -58,9 +58,9 @@ struct Series {
     leading: watch::Receiver<bool>,
 }
 
-// === impl Flags ===
+// === impl LeaderElection ===
 
-impl Flags {
+impl LeaderElection {
     /// Stands for election while `wanted`, until `over`. Says whether this replica leads: for ever, without an election.
     pub(crate) fn stand(
         &self,

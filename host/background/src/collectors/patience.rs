@@ -24,7 +24,10 @@ pub(super) enum Ended {
 
 /// All collectors.
 #[derive(Default)]
-pub(super) struct Wards(Mutex<BTreeMap<(Arc<str>, Arc<str>), Arc<Ward>>>);
+pub(super) struct Wards(Mutex<ByCollector>);
+
+/// By plugin and collector.
+type ByCollector = BTreeMap<(Arc<str>, Arc<str>), Arc<Ward>>;
 
 /// The targets of one collector.
 pub(super) struct Ward {
@@ -77,7 +80,7 @@ impl Wards {
         });
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, Arc<str>), Arc<Ward>>> {
+    fn all(&self) -> MutexGuard<'_, ByCollector> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -401,12 +401,10 @@ async fn when_synced(controlled: &Controlled, mut standing: watch::Receiver<Opti
     loop {
         match standing.borrow_and_update().clone() {
             Some(Standing::Synced(kind)) => return kind,
-            Some(Standing::Troubled(sentence)) => {
-                if controlled.is(State::Syncing(sentence.clone())) {
-                    tracing::warn!(%plugin, %controller, "the controller waits: {sentence}");
-                }
+            Some(Standing::Troubled(sentence)) if controlled.is(State::Syncing(sentence.clone())) => {
+                tracing::warn!(%plugin, %controller, "the controller waits: {sentence}");
             }
-            None => {}
+            Some(Standing::Troubled(_)) | None => {}
         }
         if standing.changed().await.is_err() {
             // Nobody will ever tell.
