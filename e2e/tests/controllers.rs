@@ -65,7 +65,10 @@ fn ask_for(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Resu
 /// What a ConfigMap says, if it is there.
 fn data(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<Value> {
     let text = kubectl.run(&format!("get configmap {name} -n {namespace} -o json"))?;
-    Ok(serde_json::from_str::<Value>(&text)?["data"].take())
+    Ok(serde_json::from_str::<Value>(&text)?
+        .get_mut("data")
+        .map(Value::take)
+        .unwrap_or_default())
 }
 
 fn in_step(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Result<()> {

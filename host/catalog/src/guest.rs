@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::{Manifest, ResourceName};
-use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Capability, Collected, Counts, Outcome, Plugin, Request};
+use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Collected, Counts, Outcome, Plugin, Request};
 
 use crate::Namespaces;
 
@@ -105,8 +105,7 @@ impl Guest for Plugin {
     }
 
     fn may_follow(&self, resource: &ResourceName) -> Option<Namespaces> {
-        let granted = self.grants().allows(Capability::Objects);
-        granted.then(|| Namespaces::asked(Plugin::manifest(self), resource)).flatten()
+        Namespaces::allowed(self.grants().object_rules().iter(), resource)
     }
 
     async fn collect(&self, collector: &str, target: &str, state: &[u8], deadline: Duration) -> Result<Collected, CallError> {

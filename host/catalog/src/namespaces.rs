@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use outrigger_api::manifest::{Manifest, ResourceName};
+use outrigger_api::manifest::{Manifest, ObjectRule, ResourceName};
 
 /// The namespaces of a right.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,8 +22,14 @@ impl Namespaces {
     /// Where a manifest asks to follow a resource; `None` if it does not ask to.
     #[must_use]
     pub fn asked(manifest: &Manifest, resource: &ResourceName) -> Option<Self> {
+        Self::allowed(manifest.capabilities.iter().flat_map(|c| &c.objects), resource)
+    }
+
+    /// Where these rules allow to follow a resource; `None` if they do not.
+    #[must_use]
+    pub fn allowed<'a>(rules: impl Iterator<Item = &'a ObjectRule> + Clone, resource: &ResourceName) -> Option<Self> {
         let [list, watch] = FOLLOWING.map(|verb| {
-            let rules = manifest.capabilities.iter().flat_map(|c| &c.objects).filter(|rule| {
+            let rules = rules.clone().filter(|rule| {
                 rule.api_groups.contains(&resource.group)
                     && rule.resources.contains(&resource.resource)
                     && rule.verbs.iter().any(|v| v == verb)
@@ -65,8 +71,6 @@ impl Namespaces {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_api::manifest::ObjectRule;
-
     use super::*;
 
     fn only(names: &[&str]) -> Namespaces {

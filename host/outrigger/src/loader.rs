@@ -8,7 +8,7 @@ use bytes::Bytes;
 use outrigger_api::manifest::{Backing, Manifest};
 use outrigger_api::openapi;
 use outrigger_catalog::{Guest, Loads};
-use outrigger_sandbox::{ArtifactCache, Engine, Limits, Plugin};
+use outrigger_sandbox::{ArtifactCache, Engine, Plugin};
 
 use crate::rights::Rights;
 
@@ -22,11 +22,7 @@ pub(crate) struct Loader {
 #[async_trait]
 impl Loads for Loader {
     async fn load(&self, bytes: Bytes) -> Result<Arc<dyn Guest>, String> {
-        // One deadline for a tick, background's: a shorter one here would cut --kubelet-request-timeout without a word.
-        let limits = Limits {
-            tick_deadline: outrigger_background::Options::default().deadline,
-            ..Limits::default()
-        };
+        let limits = self.rights.before();
         let plugin = Plugin::load_as(&self.engine, self.cache.as_ref(), bytes, limits, |manifest| {
             self.rights.decide(manifest)
         });

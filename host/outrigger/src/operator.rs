@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use outrigger_api::manifest::Manifest;
 use outrigger_cluster::Persona;
-use outrigger_sandbox::{Capability, Grants, GrantsFile, PluginGrant};
+use outrigger_sandbox::{Capability, Grants, GrantsFile, Limits, PluginGrant};
 use serde_json::{Map, Value};
 
 use crate::flags;
@@ -99,6 +99,26 @@ impl Operator {
         }))
     }
 
+    /// The most of what matters before a plugin's name is known: its file, its compilation, its `describe`.
+    pub(crate) fn most(&self, default: &Limits) -> Limits {
+        let specs = self
+            .file
+            .iter()
+            .flat_map(|told| told.file.plugins.values())
+            .filter_map(|p| p.limits.as_ref());
+        specs.fold(default.clone(), |most, spec| {
+            let these = spec.apply(default);
+            Limits {
+                memory_bytes: most.memory_bytes.max(these.memory_bytes),
+                table_elements: most.table_elements.max(these.table_elements),
+                component_bytes: most.component_bytes.max(these.component_bytes),
+                compile_deadline: most.compile_deadline.max(these.compile_deadline),
+                describe_deadline: most.describe_deadline.max(these.describe_deadline),
+                ..most
+            }
+        })
+    }
+
     /// Whether there is a file to follow.
     pub(crate) fn has_file(&self) -> bool {
         self.file.is_some()
@@ -124,6 +144,12 @@ impl Operator {
 // === impl Said ===
 
 impl Said {
+    /// What the plugin may cost.
+    pub(crate) fn limits(&self, default: &Limits) -> Limits {
+        let said = self.grant.limits.as_ref();
+        said.map_or_else(|| default.clone(), |spec| spec.apply(default))
+    }
+
     /// As whom the plugin acts in the cluster.
     pub(crate) fn persona(&self, plugin: &str) -> Persona {
         match self.grant.identity.as_ref().and_then(|i| i.parts()) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use outrigger_api::manifest::Manifest;
 use outrigger_cluster::Persona;
-use outrigger_sandbox::{Capabilities, Capability, Grants, Plugin, WeakPlugin};
+use outrigger_sandbox::{Capabilities, Capability, Decided, Grants, Limits, Plugin, WeakPlugin};
 use outrigger_server::certificates::CHECK_EVERY;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,15 @@ pub(crate) struct Rights {
 struct Told {
     operator: Operator,
     plugins: Vec<WeakPlugin>,
+}
+
+/// The limits of a plugin of which nothing is said. One deadline for a tick, background's: a shorter one would cut
+/// --kubelet-request-timeout without a word.
+fn default_limits() -> Limits {
+    Limits {
+        tick_deadline: outrigger_background::Options::default().deadline,
+        ..Limits::default()
+    }
 }
 
 // === impl Rights ===
@@ -50,8 +59,13 @@ impl Rights {
         self.told().operator.of(plugin).persona(plugin)
     }
 
-    /// What this plugin is granted, and who answers it.
-    pub(crate) fn decide(&self, manifest: &Manifest) -> Result<(Grants, Capabilities), String> {
+    /// What a plugin is held to before its name is known: the most that the file allows any of them, as far as it matters then.
+    pub(crate) fn before(&self) -> Limits {
+        self.told().operator.most(&default_limits())
+    }
+
+    /// What this plugin is granted, who answers it, and what it may cost.
+    pub(crate) fn decide(&self, manifest: &Manifest) -> Result<Decided, String> {
         let said = self.told().operator.of(&manifest.name);
         let config = said.configuration(manifest)?;
         let capabilities = self.means.of(&manifest.name, &said, config)?;
@@ -71,7 +85,11 @@ impl Rights {
                 "has a configuration, but is not granted the capability config, so it cannot read it"
             );
         }
-        Ok((said.grants, capabilities))
+        Ok(Decided {
+            limits: said.limits(&default_limits()),
+            grants: said.grants,
+            capabilities,
+        })
     }
 
     /// A plugin was loaded: from now on it hears of changes, those since it was decided about first.

@@ -69,7 +69,7 @@ pub use inspect::{Inspection, Role, Unfit};
 pub use limits::Limits;
 pub use limits_spec::{LimitsSpec, Size, Span, TooMuch};
 pub use log::{Level, LogLine, LogSink, Source, TracingLog};
-pub use plugin::{LoadError, LoadOptions, Plugin, WeakPlugin};
+pub use plugin::{Decided, LoadError, LoadOptions, Plugin, WeakPlugin};
 pub use requests::{FieldError, Input, Remarks, Request, Sink};
 pub use roles::{Admitted, Answered, Ask, Outcome};
 pub use rows::{BadRow, Collected, Complaint, Complaints, GuestRow};

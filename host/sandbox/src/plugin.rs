@@ -42,6 +42,17 @@ pub struct LoadOptions {
     pub capabilities: Capabilities,
 }
 
+/// What an operator says of a plugin whose manifest is known.
+#[derive(Debug, Clone, Default)]
+pub struct Decided {
+    /// What it is granted.
+    pub grants: Grants,
+    /// Who answers its host calls.
+    pub capabilities: Capabilities,
+    /// What it may cost from now on.
+    pub limits: Limits,
+}
+
 /// Why a plugin was not loaded: one sentence for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -134,11 +145,20 @@ impl Plugin {
             grants,
             capabilities,
         } = options;
-        Self::load_as(engine, cache, bytes, limits, |_| Ok((grants, capabilities))).await
+        let rest = limits.clone();
+        let decided = |_: &Manifest| {
+            Ok(Decided {
+                grants,
+                capabilities,
+                limits: rest,
+            })
+        };
+        Self::load_as(engine, cache, bytes, limits, decided).await
     }
 
     /// [`Plugin::load`] for an operator who decides by the manifest, which carries the plugin's name: `decide` says what is
-    /// granted and who answers, once the manifest is known to be valid; or, in one sentence, why the plugin is not wanted as it is.
+    /// granted, who answers and what it may cost, once the manifest is known to be valid; or, in one sentence, why the plugin is not
+    /// wanted as it is. Until then it is held to `limits`.
     ///
     /// # Errors
     /// As [`Plugin::load`].
@@ -147,14 +167,9 @@ impl Plugin {
         cache: Option<&ArtifactCache>,
         bytes: Bytes,
         limits: Limits,
-        decide: impl FnOnce(&Manifest) -> Result<(Grants, Capabilities), String> + Send,
+        decide: impl FnOnce(&Manifest) -> Result<Decided, String> + Send,
     ) -> Result<Self, LoadError> {
-        if limits.memory_bytes > engine.options().memory_bytes {
-            return Err(LoadError::Limits {
-                wanted: limits.memory_bytes,
-                most: engine.options().memory_bytes,
-            });
-        }
+        within(engine, &limits)?;
         let (inspection, bytes) = inspect(bytes, limits.component_bytes).await?;
         let (component, origin) = compile(engine, cache, &inspection.digest, bytes, limits.compile_deadline).await?;
         let link = |e: wasmtime::Error| LoadError::Link(format!("{e:#}"));
@@ -177,12 +192,20 @@ impl Plugin {
         let requested = requested(&manifest)?;
         agree(&manifest, &inspection)?;
 
-        let (grants, capabilities) = decide(&manifest).map_err(LoadError::Operator)?;
-        let egress = Arc::new(Semaphore::new(
-            runner.limits.egress_in_flight.clamp(1, Semaphore::MAX_PERMITS),
-        ));
+        let Decided {
+            grants,
+            capabilities,
+            limits,
+        } = decide(&manifest).map_err(LoadError::Operator)?;
+        within(engine, &limits)?;
+        let (size, limit) = (inspection.size, limits.component_bytes);
+        if size > limit {
+            return Err(LoadError::Unfit(Unfit::TooLarge { size, limit }));
+        }
+        let egress = Arc::new(Semaphore::new(limits.egress_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
         let granted = Granted::new(requested, grants, manifest.series.as_slice().into(), &capabilities, egress);
-        let Runner { engine, pre, limits, .. } = runner;
+        let Runner { engine, pre, .. } = runner;
+        let limits = Arc::new(limits);
         let runner = Runner::new(engine, pre, manifest.name.as_str().into(), limits, granted, &capabilities);
         let rule = |c: &Collector| (c.name.clone(), (c.each, RowRules::new(&manifest, c)));
         let rules = manifest.collectors.iter().map(rule).collect();
@@ -371,6 +394,14 @@ impl fmt::Debug for WeakPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakPlugin").finish_non_exhaustive()
     }
+}
+
+fn within(engine: &Engine, limits: &Limits) -> Result<(), LoadError> {
+    let (wanted, most) = (limits.memory_bytes, engine.options().memory_bytes);
+    if wanted > most {
+        return Err(LoadError::Limits { wanted, most });
+    }
+    Ok(())
 }
 
 /// Inspection reads and validates every byte, which takes milliseconds for large components: not on a thread that serves.

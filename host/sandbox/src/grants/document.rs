@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::hosts::HostPattern;
+use crate::limits::Limits;
+use crate::limits_spec::LimitsSpec;
 
 /// The grants file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +39,9 @@ pub struct PluginGrant {
     /// Its configuration: any object that fits the manifest's `config` schema. The plugin reads it with the capability `config`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Map<String, Value>>,
+    /// What it may cost; what is not said has the host's defaults. It holds for a plugin that is loaded from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
     /// As whom it acts on objects; absent: the user `outrigger:plugin:NAME` in the group `outrigger:plugins`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityGrant>,
@@ -265,6 +270,7 @@ impl PluginGrant {
                 secrets,
             },
             config: self.config.or_else(|| all.config.clone()),
+            limits: self.limits.or_else(|| all.limits.clone()),
             identity: self.identity.or_else(|| all.identity.clone()),
         }
     }
@@ -288,6 +294,9 @@ impl PluginGrant {
             if !outrigger_manifest::is_dns_label(name) {
                 return Err(("capabilities.secrets", format!("{name:?} is not a DNS label")));
             }
+        }
+        if let Some(limits) = &self.limits {
+            limits.check(&Limits::most()).map_err(|e| ("limits", e.to_string()))?;
         }
         if let Some(identity) = &self.identity
             && identity.parts().is_none()

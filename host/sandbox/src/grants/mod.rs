@@ -142,6 +142,12 @@ impl Grants {
         }
     }
 
+    /// The rules for objects; empty where none are said. What both manifest and operator say ([`and`](Self::and)) has them.
+    #[must_use]
+    pub fn object_rules(&self) -> &[ObjectRule] {
+        self.objects.as_deref().unwrap_or_default()
+    }
+
     /// The capabilities in it that need a grant, in order.
     pub fn iter(&self) -> impl Iterator<Item = Capability> + '_ {
         self.all.iter().copied()
