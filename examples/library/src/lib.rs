@@ -135,7 +135,9 @@ impl Create for Book {
         if request.dry_run() {
             return Ok(object);
         }
-        let send = http::Request::post(place(host, request)?).json(&Entry::of(&object));
+        // A request to make something has no name yet: the object brings it.
+        let shelf = place(host, request)?;
+        let send = http::Request::post(format!("{shelf}{}", object.metadata.name)).json(&Entry::of(&object));
         Ok(host.send(send)?.ok()?.json::<Entry>()?.object())
     }
 }
@@ -229,8 +231,9 @@ mod tests {
     #[test]
     fn fields_are_blamed() {
         let (host, books) = (library(), fake::Responder::<Book>::new().namespace("sea"));
-        assert!(books.create(&host, book("Moby-Dick", 0)).is_err());
-        assert!(books.create(&host, book("", 1)).is_err());
-        assert_eq!(books.blamed().len(), 2);
+        for (title, pages, field) in [("Moby-Dick", 0, "spec.pages"), ("", 1, "spec.title")] {
+            assert!(books.create(&host, book(title, pages)).is_err());
+            assert_eq!(books.blamed()[0].field, field);
+        }
     }
 }

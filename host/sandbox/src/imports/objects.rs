@@ -139,6 +139,9 @@ fn is_name(name: &str) -> Result<(), Error> {
 
 /// The name in an object, if it has one that can be used.
 fn named(object: &[u8]) -> Result<Option<String>, Error> {
+    if !object.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::Invalid("the object is not a JSON object".into()));
+    }
     let read: Named<'_> =
         serde_json::from_slice(object).map_err(|e| Error::Invalid(format!("the object is not a JSON object: {e}")))?;
     let name = read.metadata.and_then(|m| m.name).filter(|name| !name.is_empty());
