@@ -3,6 +3,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
+mod attempts;
 mod certificates;
 mod drain;
 mod hostile;
