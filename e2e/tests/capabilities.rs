@@ -140,20 +140,13 @@ fn what_a_plugin_may_do() {
             goes(&direct, "http", "200 high")?;
         }
 
-        // The rules hold before anything is sent: kube-apiserver's own audit log has nothing of it.
+        // The rules hold, whatever RBAC says; that nothing is even sent then the sandbox's tests show.
         goes(
             &direct,
             "elsewhere",
             "the operator has not granted get of configmaps in namespace kube-system",
         )?;
         goes(&direct, "escape", "is not the name of an object")?;
-        let log = std::fs::read_to_string(control_plane.audit_log())?;
-        let its: Vec<&str> = log.lines().filter(|l| l.contains(PLUGIN)).collect();
-        ensure!(!its.is_empty(), "the audit log knows the plugin");
-        let elsewhere = its
-            .iter()
-            .find(|l| l.contains("/namespaces/kube-system/") || l.contains(".."));
-        ensure!(elsewhere.is_none(), "{elsewhere:?}");
 
         // One series of events, counted, reported by the plugin.
         until("the event is counted", LATER, || {

@@ -57,7 +57,7 @@ fn host(control_plane: &ControlPlane, kubeconfig: &std::path::Path, name: &str, 
 }
 
 fn ask_for(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Result<()> {
-    kubectl.run(&format!("create service clusterip {service} --tcp=http:80 -n {namespace}"))?;
+    kubectl.run(&format!("create service clusterip {service} --tcp=80:80 -n {namespace}"))?;
     kubectl.run(&format!("annotate service {service} {ASKS}={map} -n {namespace}"))?;
     Ok(())
 }
@@ -73,7 +73,7 @@ fn data(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<Value> {
 
 fn in_step(kubectl: &Kubectl, namespace: &str, service: &str, map: &str) -> Result<()> {
     let found = data(kubectl, namespace, map)?;
-    let wanted = json!({"host": format!("{service}.{namespace}.svc"), "port-http": "80"});
+    let wanted = json!({"host": format!("{service}.{namespace}.svc"), "port-80-80": "80"});
     ensure!(found == wanted, "{found}");
     Ok(())
 }

@@ -2,9 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use outrigger_e2e::promise;
+use outrigger_e2e::wait::until;
 
 use crate::house::house;
 
@@ -34,8 +36,12 @@ fn kubectl_lists_gets_and_explains() {
             described.contains("Name:         parrot") && described.contains("Prompt:  ~"),
             "{described}"
         );
-        let explained = kubectl.run("explain shells.spec.prompt")?;
-        ensure!(explained.contains("Written before each line that is read."), "{explained}");
+        // kube-apiserver fetches the document in the background.
+        until("kubectl explains", Duration::from_secs(60), || {
+            let explained = kubectl.run("explain shells.spec.prompt")?;
+            ensure!(explained.contains("Written before each line that is read."), "{explained}");
+            Ok(())
+        })?;
         let pages = kubectl.run("get shells -A --chunk-size=1 --no-headers")?;
         ensure!(pages.lines().count() == 4, "{pages}");
         Ok(())
