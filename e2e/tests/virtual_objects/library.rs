@@ -7,9 +7,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use outrigger_e2e::outrigger::{Options, account, example};
+use outrigger_e2e::promise;
 use outrigger_e2e::wait::{LATER, SOON, until};
-use outrigger_e2e::{Outrigger, promise, scratch};
 use serde_json::{Value, json};
 
 use crate::house::house;
@@ -20,7 +19,7 @@ type Shelf = Arc<Mutex<BTreeMap<String, Value>>>;
 /// The address that the example's manifest asks for.
 const PORT: u16 = 8787;
 
-const GRANTS: &str = "apiVersion: outrigger.dev/v1alpha1
+pub(crate) const GRANTS: &str = "apiVersion: outrigger.dev/v1alpha1
 kind: Grants
 plugins:
   library:
@@ -120,19 +119,6 @@ fn kubectl_keeps_books_in_a_service_outside() {
         let house = house()?;
         let kubectl = house.control_plane.kubectl_anew("home-library")?;
         let shelf = library()?;
-        let folder = scratch::folder("library")?;
-        let grants = folder.join("grants.yaml");
-        std::fs::write(&grants, GRANTS)?;
-        let options = Options {
-            name: "library".into(),
-            address: Ipv4Addr::new(127, 96, 0, 13),
-            resolution: 5,
-            plugins: vec![example("library")],
-            arguments: vec![format!("--grants={}", grants.display())],
-        };
-        let server = Outrigger::start(&house.control_plane, &account(&house.control_plane)?, &options)?;
-        server.register(&house.control_plane, "library.example.com", &["v1"])?;
-        server.ready()?;
         until("books are served through the aggregator", LATER, || {
             kubectl.run("get books -A").map(drop)
         })?;
@@ -233,7 +219,11 @@ fn kubectl_keeps_books_in_a_service_outside() {
         // Whoever deletes the namespace empties it: the controller lists and deletes what is in it.
         kubectl.run("delete namespace sea --timeout=90s")?;
         ensure!(shelf.lock().unwrap().is_empty(), "the namespace controller has emptied it");
-        let metrics = server.client(Some(house.control_plane.admin()))?.get("/metrics")?.text();
+        let metrics = house
+            .outrigger
+            .client(Some(house.control_plane.admin()))?
+            .get("/metrics")?
+            .text();
         let limit = "outrigger_plugin_limit{plugin=\"library\",limit=\"calls_in_flight\"} 8";
         ensure!(metrics.contains(limit), "the limit of the grants file is in force");
         Ok(())

@@ -73,7 +73,9 @@ impl Responder<'_> {
 
     /// Asks for one object or for a change of one; what comes back is judged.
     pub(super) async fn ask(&self, verb: &str, name: &str, dry_run: bool, ask: Ask) -> Result<Object, Refused> {
-        let answered = self.call(self.facts(verb, name, dry_run), ask).await.map_err(Refused::Call)?;
+        // Who makes an object finds its name in the object, as the contract says.
+        let told = if verb == "create" { "" } else { name };
+        let answered = self.call(self.facts(verb, told, dry_run), ask).await.map_err(Refused::Call)?;
         let judged = self.expected(name).judge(&answered.object);
         judged.map_err(|bad| Refused::Bad(self.bad(&bad)))
     }

@@ -138,6 +138,12 @@ impl Shelf {
                     return Err(refused(ContractError::Invalid("that is no book".into()), vec![field]));
                 }
                 let mut books = self.books.lock().unwrap();
+                // Who makes a book finds its name in the book.
+                let mut key = key;
+                if request.verb == "create" {
+                    assert_eq!(request.name, "", "the contract: no name for a create");
+                    key.1 = book["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                }
                 let known = books.get(&key);
                 let conflict = || Err(refused(ContractError::Conflict("it has changed".into()), Vec::new()));
                 if request.verb == "create" && known.is_some() {
