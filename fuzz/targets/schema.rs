@@ -33,7 +33,9 @@ fuzz_target!(|bytes: &[u8]| {
         backing: Backing::Table { shadow: None },
         columns: vec![],
         schema: Some(schema),
+        deprecated: vec![],
         protobuf: false,
+        subresources: vec![],
     };
     let groups = [ServedGroup {
         name: "fuzz.example.com".into(),

@@ -249,7 +249,13 @@ pub(crate) fn component(module: &str, exports: &str) -> Vec<u8> {
 /// The contract's WIT.
 pub(crate) fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
-    let wit = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/wit");
+    // The fuzz targets share this file, and stand elsewhere.
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let wit = here
+        .ancestors()
+        .map(|folder| folder.join("guest-sdk/wit"))
+        .find(|wit| wit.is_dir())
+        .unwrap();
     let (package, _) = resolve.push_dir(wit).unwrap();
     (resolve, package)
 }
