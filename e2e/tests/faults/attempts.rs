@@ -92,6 +92,11 @@ fn attempts(server: &Outrigger) -> Result<()> {
         panic["panic"]["message"] == "as told" && panic["frames"].as_array().is_some_and(|f| !f.is_empty()),
         "{panic}"
     );
+    let damage = &plugin["collectors"][0]["targets"][0];
+    ensure!(
+        damage["failures"].as_u64() > Some(0) && damage["lastError"].as_str().is_some_and(|e| e.contains("as told")),
+        "{plugin}"
+    );
     ensure!(plugin["limits"]["memory_bytes"] == 67_108_864.0, "{plugin}");
     let metrics = direct.get("/metrics")?.text();
     for line in [

@@ -8,16 +8,30 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use outrigger_api::time::{Timestamp, go_duration};
+use outrigger_background::{Collectors, Controllers};
 use outrigger_catalog::{Catalog, Installed};
 use outrigger_sandbox::{Capability, Counts, Failed, Origin, Plugin};
 use outrigger_server::Document;
 use serde_json::{Map, Value, json};
 
-/// Writes the document from what is served then.
-pub(crate) fn document(catalog: Arc<Catalog>) -> Document {
+/// Writes the document from what is served then, and from what runs for it.
+pub(crate) fn document(catalog: Arc<Catalog>, collectors: Arc<Collectors>, controllers: Arc<Controllers>) -> Document {
     Arc::new(move || {
         let snapshot = catalog.snapshot();
-        let plugins: Vec<Value> = snapshot.plugins().values().map(plugin).collect();
+        let (ticks, loops) = (collectors.status(), controllers.status());
+        let runs = |installed: &Installed| {
+            let mut all = plugin(installed);
+            let name = &installed.guest.manifest().name;
+            let own = |status: Vec<Value>| (!status.is_empty()).then_some(status);
+            let ticks = own(ticks.iter().filter(|c| c.plugin == *name).map(|c| json!(c)).collect());
+            let loops = own(loops.iter().filter(|c| c.plugin == *name).map(|c| json!(c)).collect());
+            if let Some(all) = all.as_object_mut() {
+                all.extend(ticks.map(|t| ("collectors".to_owned(), json!(t))));
+                all.extend(loops.map(|l| ("controllers".to_owned(), json!(l))));
+            }
+            all
+        };
+        let plugins: Vec<Value> = snapshot.plugins().values().map(runs).collect();
         let mut text = serde_json::to_vec_pretty(&json!({ "plugins": plugins })).unwrap_or_default();
         text.push(b'\n');
         text

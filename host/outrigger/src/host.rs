@@ -203,7 +203,11 @@ impl Host {
             metrics,
             registry: Arc::new(registry),
             version,
-            plugins: Some(debug::document(self.catalog.clone())),
+            plugins: Some(debug::document(
+                self.catalog.clone(),
+                self.collectors.clone(),
+                self.controllers.clone(),
+            )),
             endpoint: Arc::new(routes),
             limits: door.limits,
             optional: door.optional,
