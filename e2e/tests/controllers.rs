@@ -2,6 +2,7 @@
 //! ConfigMaps, to the host, and to the leader.
 
 use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use outrigger_e2e::kubectl::Kubectl;
@@ -97,11 +98,15 @@ fn metric(host: &Outrigger, control_plane: &ControlPlane, line: &str) -> Result<
     Ok(())
 }
 
+/// Each test has a control plane of its own, and both keep the host's kubeconfig in one place.
+static ALONE: Mutex<()> = Mutex::new(());
+
 const LEADS: &str = r#"leader_election_master_status{name="outrigger"} 1"#;
 const WAITS: &str = r#"leader_election_master_status{name="outrigger"} 0"#;
 
 #[test]
 fn config_maps_are_kept_in_step_with_services() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     promise(|| {
         let control_plane = ControlPlane::start_in("controllers")?;
         let kubectl = control_plane.kubectl()?;
@@ -183,6 +188,7 @@ const WORKS: &str = r#"outrigger_controller_reconciles_total{plugin="config-keep
 /// Who leads reconciles, who waits does not; whichever way the leader ends, the other one takes over.
 #[test]
 fn one_replica_leads_and_another_takes_over() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     promise(|| {
         let control_plane = ControlPlane::start_in("leaders")?;
         let kubectl = control_plane.kubectl()?;
