@@ -1,10 +1,12 @@
-//! What is kept: tables, whose rows collectors fetch and requests read and watch; and plugins' own small state.
+//! What is kept: tables, whose rows collectors fetch and requests read and watch; stores of objects and the watch cache over them; and plugins'
+//! own small state.
 
 pub mod history;
 pub mod kv;
 pub mod live;
 pub mod row;
 pub mod snapshot;
+pub mod store;
 pub mod table;
 
 pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
