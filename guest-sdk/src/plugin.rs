@@ -377,7 +377,7 @@ pub fn responding<T: Resource>(verbs: [Option<Verb>; 5]) -> outrigger_manifest::
 #[must_use]
 pub fn stored<T: Strategy>() -> outrigger_manifest::Resource {
     outrigger_manifest::Resource {
-        backing: outrigger_manifest::Backing::Stored {},
+        backing: outrigger_manifest::Backing::stored(),
         ..T::declaration()
     }
 }

@@ -277,7 +277,7 @@ fn the_manifest_says_what_the_types_implement() {
         virtual_(&[Verb::Get, Verb::List, Verb::Create, Verb::Delete], 5)
     );
     assert_eq!(shelves.backing, virtual_(&[Verb::List], 0));
-    assert_eq!(members.backing, Backing::Stored {});
+    assert_eq!(members.backing, Backing::stored());
     assert_eq!(
         (books.versions.as_slice(), shelves.scope),
         (&["v1".to_owned(), "v1beta1".to_owned()][..], Scope::Cluster)

@@ -321,6 +321,7 @@ impl Resource {
             backing: Backing::Table { shadow: None },
             columns: Vec::new(),
             schema: None,
+            schemas: std::collections::BTreeMap::new(),
             protobuf: false,
             subresources: Vec::new(),
         }
@@ -340,6 +341,16 @@ impl Resource {
                 verbs: verbs.into_iter().collect(),
                 poll_seconds: 0,
             },
+            ..Self::table(kind, plural, scope)
+        }
+    }
+
+    /// Objects that the host keeps, by the rules of the role strategy. It needs a [`group`](Self::group) and at least one
+    /// [`version`](Self::version).
+    #[must_use]
+    pub fn stored(kind: impl Into<String>, plural: impl Into<String>, scope: Scope) -> Self {
+        Self {
+            backing: Backing::stored(),
             ..Self::table(kind, plural, scope)
         }
     }
@@ -451,6 +462,13 @@ impl Resource {
             schema: Some(schema),
             ..self
         }
+    }
+
+    /// The same of one version whose objects look otherwise.
+    #[must_use]
+    pub fn schema_in(mut self, version: impl Into<String>, schema: Value) -> Self {
+        self.schemas.insert(version.into(), schema);
+        self
     }
 
     /// Rows carry protobuf too.

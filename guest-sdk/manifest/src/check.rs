@@ -190,6 +190,16 @@ fn check_resource(r: &Resource, at: &str, wrong: &mut Vec<String>) {
     if let Some(schema) = &r.schema {
         check_schema(schema, &format!("{at}.schema"), wrong);
     }
+    for (version, schema) in &r.schemas {
+        let at = format!("{at}.schemas.{version}");
+        if !r.is_stored() {
+            wrong.push(format!("{at}: only a stored resource looks different from version to version"));
+        }
+        if !r.versions.contains(version) {
+            wrong.push(format!("{at}: {version:?} is not one of the resource's versions"));
+        }
+        check_schema(schema, &at, wrong);
+    }
 }
 
 /// The bounds of the text are those of a CRD's `deprecationWarning`.

@@ -13,6 +13,8 @@ mod builder;
 mod check;
 mod roles;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -143,6 +145,9 @@ pub struct Resource {
     /// OpenAPI v3 schema of the object's fields but apiVersion, kind and metadata: an object schema with `properties`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Value>,
+    /// The same for versions whose objects look otherwise, by version. For stored resources.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schemas: BTreeMap<String, Value>,
     /// Rows carry protobuf too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protobuf: bool,
@@ -237,7 +242,39 @@ pub enum Backing {
     },
     /// Objects that the host keeps, by the rules of the role strategy.
     #[serde(rename_all = "camelCase")]
-    Stored {},
+    Stored {
+        /// The version in which they are kept, and in which the strategy sees them; empty: the first.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        storage_version: String,
+        /// `status` is a part of its own: what is written to it leaves all else alone, and all other writes leave the status alone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        status: bool,
+        /// `scale`: an `autoscaling/v1 Scale` over three paths.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scale: Option<ScalePaths>,
+        /// Replacing an object that is not there makes it (upstream's `AllowCreateOnUpdate`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        create_on_update: bool,
+        /// An object may be replaced without naming its resourceVersion (upstream's `AllowUnconditionalUpdate`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unconditional_update: bool,
+        /// The strategy is asked about deletes as well. Then a strategy that fails keeps objects, and their namespaces, from going.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        admits_deletes: bool,
+    },
+}
+
+/// Where a `Scale` stands in an object: dotted paths of members, such as `.spec.replicas`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScalePaths {
+    /// The wanted number, under `.spec`.
+    pub spec_replicas_path: String,
+    /// The present number, under `.status`.
+    pub status_replicas_path: String,
+    /// A label selector as a text, under `.spec` or `.status`; autoscalers need it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label_selector_path: String,
 }
 
 /// The live resources that a table may shadow.
@@ -374,6 +411,49 @@ fn is_zero(n: &i32) -> bool {
 
 fn is_zero_u32(n: &u32) -> bool {
     *n == 0
+}
+
+// === impl Backing ===
+
+impl Backing {
+    /// Objects that the host keeps, with every default.
+    #[must_use]
+    pub fn stored() -> Self {
+        Self::Stored {
+            storage_version: String::new(),
+            status: false,
+            scale: None,
+            create_on_update: false,
+            unconditional_update: false,
+            admits_deletes: false,
+        }
+    }
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// Whether the host keeps its objects.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        matches!(self.backing, Backing::Stored { .. })
+    }
+
+    /// The version in which its objects are kept; empty if it is not stored, or has no version.
+    #[must_use]
+    pub fn storage_version(&self) -> &str {
+        match &self.backing {
+            Backing::Stored { storage_version, .. } if !storage_version.is_empty() => storage_version,
+            Backing::Stored { .. } => self.versions.first().map_or("", String::as_str),
+            _ => "",
+        }
+    }
+
+    /// The schema of its fields in one version.
+    #[must_use]
+    pub fn schema_of(&self, version: &str) -> Option<&Value> {
+        self.schemas.get(version).or(self.schema.as_ref())
+    }
 }
 
 // === impl Manifest ===

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::is_dns_label;
-use crate::{Backing, Capability, Collector, Controller, Each, Manifest, Resource, ResourceName, Series, Subresource, Verb};
+use crate::{Backing, Capability, Collector, Controller, Each, Manifest, Resource, ResourceName, ScalePaths, Series, Subresource, Verb};
 
 /// What a rule for objects may say.
 const OBJECT_VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
@@ -142,8 +142,46 @@ fn check_backing(r: &Resource, at: &str, wrong: &mut Vec<String>) {
                 wrong.push(format!("{at}.protobuf: is for tables"));
             }
         }
-        Backing::Stored {} if r.protobuf => wrong.push(format!("{at}.protobuf: is for tables")),
+        Backing::Stored {
+            storage_version, scale, ..
+        } => {
+            let at_backing = format!("{at}.backing.stored");
+            if r.protobuf {
+                wrong.push(format!("{at}.protobuf: is for tables"));
+            }
+            if !storage_version.is_empty() && !r.versions.contains(storage_version) {
+                wrong.push(format!(
+                    "{at_backing}.storageVersion: {storage_version:?} is not one of the resource's versions"
+                ));
+            }
+            // They are declared with the backing, and served by the host alone.
+            for name in r.subresources.iter().map(|s| s.name.as_str()) {
+                if matches!(name, "status" | "scale") {
+                    wrong.push(format!("{at}.subresources: {name:?} is declared as {at_backing}.{name}"));
+                }
+            }
+            if let Some(scale) = scale {
+                check_scale(scale, &format!("{at_backing}.scale"), wrong);
+            }
+        }
         _ => {}
+    }
+}
+
+/// The rules of a CRD's `subresources.scale`.
+fn check_scale(scale: &ScalePaths, at: &str, wrong: &mut Vec<String>) {
+    let is_path = |path: &str, roots: &[&str]| {
+        let inside = roots.iter().any(|root| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('.')));
+        inside && path.split('.').skip(1).all(|member| !member.is_empty() && !member.contains(['[', ']', '*', '\\', '"', '\'']))
+    };
+    for (field, path, roots, needed) in [
+        ("specReplicasPath", &scale.spec_replicas_path, &[".spec"][..], true),
+        ("statusReplicasPath", &scale.status_replicas_path, &[".status"], true),
+        ("labelSelectorPath", &scale.label_selector_path, &[".spec", ".status"], false),
+    ] {
+        if (needed || !path.is_empty()) && !is_path(path, roots) {
+            wrong.push(format!("{at}.{field}: {path:?} is not a dotted path under {}", roots.join(" or ")));
+        }
     }
 }
 

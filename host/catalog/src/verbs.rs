@@ -2,6 +2,9 @@
 
 use outrigger_api::manifest::{Backing, Resource, Verb};
 
+/// All that the host does with objects that it keeps.
+const STORED: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
 /// The verbs of a resource, sorted as upstream's storage lists them. A table is read and watched; of a virtual resource the host
 /// makes `patch` from get and update, `deletecollection` from list and delete, and `watch` by listing and comparing, if the
 /// plugin allows that.
@@ -10,7 +13,8 @@ pub fn verbs(resource: &Resource) -> Vec<String> {
     let (implemented, polled) = match &resource.backing {
         Backing::Table { .. } => return ["get", "list", "watch"].map(str::to_owned).into(),
         Backing::Virtual { verbs, poll_seconds } => (verbs, *poll_seconds > 0),
-        Backing::Stored {} => return Vec::new(),
+        // What k8s.io/apiserver's generic registry offers.
+        Backing::Stored { .. } => return STORED.map(str::to_owned).into(),
     };
     let has = |all: &[Verb]| all.iter().all(|v| implemented.contains(v));
     let offers = [

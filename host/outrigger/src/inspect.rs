@@ -151,7 +151,7 @@ fn print(inspection: &Inspection, manifest: Option<&Manifest>, rights: Option<&R
             Backing::Table { shadow: None } => "a table".to_owned(),
             Backing::Table { shadow: Some(of) } => format!("a table, speaks of live {}", format!("{of:?}").to_lowercase()),
             Backing::Virtual { .. } => format!("virtual ({})", outrigger_catalog::verbs(r).join(", ")),
-            Backing::Stored {} => "stored".to_owned(),
+            Backing::Stored { .. } => "stored".to_owned(),
         };
         println!(
             "  {}.{} ({}), kind {}: {backing}",

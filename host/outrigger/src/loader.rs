@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use outrigger_api::manifest::{Backing, Manifest};
+use outrigger_api::manifest::Manifest;
 use outrigger_api::openapi;
 use outrigger_catalog::{Guest, Loads};
 use outrigger_sandbox::{ArtifactCache, Engine, Plugin};
@@ -32,7 +32,7 @@ impl Loads for Loader {
             .manifest()
             .resources
             .iter()
-            .find(|r| matches!(r.backing, Backing::Stored {}))
+            .find(|r| r.is_stored())
         {
             return Err(format!(
                 "the resource {:?} is stored, and this version of the host keeps no objects",

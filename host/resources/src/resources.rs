@@ -46,7 +46,7 @@ impl Resources {
                 Responder::new(asked, guest, verbs, poll.as_ref())?.answer(&self.tables).await
             }
             // A virtual resource belongs to a plugin; stores come with the strategies that rule them.
-            (Backing::Virtual { .. } | Backing::Stored {}, _) => Err(Status::generic_not_found()),
+            (Backing::Virtual { .. } | Backing::Stored { .. }, _) => Err(Status::generic_not_found()),
         }
     }
 

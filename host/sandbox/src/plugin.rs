@@ -431,7 +431,7 @@ fn agree(manifest: &Manifest, inspection: &Inspection) -> Result<(), LoadError> 
         (
             Role::Strategy,
             "stored resources",
-            backed(|b| matches!(b, Backing::Stored {})),
+            backed(|b| matches!(b, Backing::Stored { .. })),
         ),
     ] {
         let why = match (declared, inspection.roles.contains(&role)) {
