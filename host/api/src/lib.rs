@@ -11,6 +11,7 @@ pub mod encode;
 pub mod identity;
 pub mod json;
 pub mod json_path;
+pub mod kept;
 pub mod list_options;
 pub mod media;
 pub mod message;

@@ -247,7 +247,7 @@ impl Object {
         }
     }
 
-    fn write_members(&self, out: &mut Vec<u8>, wanted: impl Fn(&str) -> bool) {
+    pub(crate) fn write_members(&self, out: &mut Vec<u8>, wanted: impl Fn(&str) -> bool) {
         let mut first = true;
         for (key, _) in MEMBERS.iter().filter(|(key, _)| wanted(key)) {
             let Some(value) = self.metadata.get(*key).filter(|v| !v.is_null()) else {

@@ -83,6 +83,7 @@ pub(crate) fn built_in() -> Vec<Resource> {
         deprecated: Vec::new(),
         backing: Backing::Table { shadow },
         columns: columns.iter().map(|(name, about)| column(name, about)).collect(),
+        schemas: std::collections::BTreeMap::new(),
         schema: Some(json!({"type": "object", "properties": {
             "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})),
@@ -204,7 +205,7 @@ impl Machine {
             let containers = pod.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
             pods.push(Row {
                 created: created(&pod),
-                fields: members(pod.as_object_mut()),
+                fields: members(pod.as_object_mut()).into(),
                 protobuf: [].into(),
                 meta: None,
                 cells: json!([phase, containers.to_string()])
@@ -223,7 +224,7 @@ impl Machine {
         let namespaces = namespaces.iter().map(|name| Row {
             key: Key::new("", name),
             created: None,
-            fields: br#""spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}"#.as_slice().into(),
+            fields: bytes::Bytes::from_static(br#""spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}"#),
             protobuf: [].into(),
             meta: None,
             cells: br#""Active""#.as_slice().into(),
@@ -274,7 +275,7 @@ impl Machine {
         Row {
             key: Key::new("", &self.name),
             created: None,
-            fields: members(node.as_object_mut()),
+            fields: members(node.as_object_mut()).into(),
             protobuf: [].into(),
             meta: None,
             cells: json!(["Ready", cpus.to_string(), memory])

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use outrigger_api::cells::Cells;
 use outrigger_api::manifest::Resource;
 use outrigger_api::media::{Encoding, Form, Media, MetaVersion};
-use outrigger_api::meta::{ListMeta, ObjectMeta, Rest, TypeMeta};
+use outrigger_api::meta::{ListMeta, NONE, ObjectMeta, Rest, TypeMeta};
 use outrigger_api::table::{IncludeObject, RowObject, TableWriter};
 use outrigger_api::time::Timestamp;
 use outrigger_api::{json, protobuf};
@@ -60,9 +60,10 @@ impl<'a> Object<'a> {
             meta,
             ..
         } = &entry.row;
+        let is_kept = meta.as_ref().is_some_and(|meta| meta.kept.is_some());
         let named = ObjectMeta {
             resource_version: revision,
-            labels,
+            labels: if is_kept { &NONE } else { labels },
             ..ObjectMeta::named(&key.namespace, &key.name)
         };
         Self {

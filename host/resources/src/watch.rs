@@ -25,7 +25,7 @@ use outrigger_api::selector::{FieldSelector, LabelSelector};
 use outrigger_api::status::Status;
 use outrigger_api::watch::{EventType, INITIAL_EVENTS_END, write_event};
 use outrigger_catalog::Served;
-use outrigger_storage::{Batch, Before, Change, Encoded, Entry, Key, Labels, Representation, Snapshot, TooOld, Watching};
+use outrigger_storage::{Batch, Before, Change, Encoded, Entry, Key, Labels, Next, Representation, Snapshot, TooOld, Watching};
 use tokio::time::{Instant, Sleep};
 
 use crate::list::PATIENCE;
@@ -166,11 +166,12 @@ impl Watch {
             let bytes = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Initial(snapshot, from) => self.initial(snapshot, from),
                 Phase::Following(Some((batch, at))) => self.told_of(batch, at),
-                Phase::Following(None) => match self.watching.since(self.since) {
-                    Ok(batches) => match batches.into_iter().next() {
-                        Some(batch) => self.told_of(batch, 0),
-                        None => self.wait().await,
-                    },
+                Phase::Following(None) => match self.watching.next(self.since) {
+                    Ok(Next::Changes(batch)) => self.told_of(batch, 0),
+                    Ok(Next::Nothing(up_to)) => {
+                        self.since = up_to;
+                        self.wait().await
+                    }
                     Err(too_old) => {
                         self.fail(too_old);
                         Bytes::new()

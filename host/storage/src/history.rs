@@ -124,7 +124,7 @@ impl Before {
 // === impl Batch ===
 
 impl Batch {
-    fn new(changes: Vec<Change>, after: u64, revision: u64) -> Self {
+    pub(crate) fn new(changes: Vec<Change>, after: u64, revision: u64) -> Self {
         Self {
             changes,
             after,
@@ -138,6 +138,11 @@ impl Batch {
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// When it was made.
+    pub(crate) fn made(&self) -> Instant {
+        self.made
     }
 
     /// The table's revision with these changes: who has read them has seen everything up to here.

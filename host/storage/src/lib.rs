@@ -2,16 +2,20 @@
 //! own small state.
 
 pub mod history;
+pub mod kept;
 pub mod kv;
 pub mod live;
+mod ring;
 pub mod row;
 pub mod snapshot;
 pub mod store;
 pub mod table;
 
 pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
+pub use kept::{Kept, Why};
 pub use kv::{KeyValues, KvError, Store};
 pub use live::{Labels, LiveIndex, Nothing};
 pub use row::{Entry, Key, Meta, Row};
 pub use snapshot::Snapshot;
-pub use table::{NotYet, Table, Watching};
+pub use store::{Store as ObjectStore, StoreError};
+pub use table::{Next, NotYet, Table, Watching};

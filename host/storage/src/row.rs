@@ -1,9 +1,12 @@
 //! Rows, and what a table knows of each.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
 
 use crate::Labels;
+use crate::live::unlabelled;
 
 /// Names a row; ordered as upstream lists (namespace, then name, by bytes).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +25,7 @@ pub struct Row {
     /// When the object was made; the moment of its publication if unknown.
     pub created: Option<SystemTime>,
     /// The members of its JSON object but apiVersion, kind and metadata, **without the outer braces**; may be empty.
-    pub fields: Box<[u8]>,
+    pub fields: Bytes,
     /// The same fields in protobuf; empty if there are none.
     pub protobuf: Box<[u8]>,
     /// The cells of the columns after Name: a JSON array **without the outer brackets**; may be empty.
@@ -36,12 +39,15 @@ pub struct Row {
 pub struct Meta {
     /// Its labels.
     pub labels: Arc<Labels>,
-    /// All but name, namespace, resourceVersion and labels: finished JSON members without braces.
-    pub json: Box<[u8]>,
+    /// All but name, namespace, resourceVersion and labels: finished JSON members without braces. With `kept` the labels are
+    /// among them.
+    pub json: Bytes,
     /// The same fields of `ObjectMeta` in protobuf.
     pub protobuf: Box<[u8]>,
     /// The author's own resource version; empty if he has none.
     pub version: Box<str>,
+    /// Of a row that is kept in a store: the API version in which it is kept. Its protobuf is made when somebody asks.
+    pub kept: Option<Arc<str>>,
 }
 
 /// A row as a snapshot holds it.
@@ -65,6 +71,11 @@ pub struct Entry {
     /// Since which revision it has these labels.
     pub(crate) relabelled: u64,
 }
+
+/// The source of rows that a store keeps.
+static KEPT: LazyLock<Arc<str>> = LazyLock::new(|| "store".into());
+/// When they expire: in some thousand years.
+static NEVER: LazyLock<SystemTime> = LazyLock::new(|| UNIX_EPOCH + Duration::from_secs(1 << 37));
 
 // === impl Key ===
 
@@ -93,6 +104,22 @@ impl std::fmt::Display for Key {
 // === impl Entry ===
 
 impl Entry {
+    /// A row that a store keeps, since this revision.
+    #[must_use]
+    pub fn kept(row: Row, revision: u64) -> Self {
+        let labels = row.meta.as_ref().map(|meta| Arc::clone(&meta.labels));
+        Self {
+            row,
+            source: Arc::clone(&KEPT),
+            published: UNIX_EPOCH,
+            expires: *NEVER,
+            revision,
+            labels: Some(labels.unwrap_or_else(unlabelled)),
+            appeared: revision,
+            relabelled: revision,
+        }
+    }
+
     /// When the object was made, as far as anybody knows.
     #[must_use]
     pub fn created(&self) -> SystemTime {

@@ -13,6 +13,8 @@
 //!
 //! Nothing here knows what an object is. The watch cache over a store is [`crate::kept`].
 
+pub mod memory;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,7 +7,10 @@
 //! Rows grow old: each source says until when its rows may be served if nothing newer comes. Nobody removes them at that
 //! moment; readers skip what has expired, and the next publication or [`Table::sweep`] takes it away.
 //!
-//! Every change has a revision, and so has the table: that of its newest change. Revisions are microseconds since 1970, or
+//! A table may also be the image of what is kept in a store ([`Table::kept`]): then rows, changes and revisions are the store's, every
+//! change is remembered in its order for a while, and the past can be read.
+//!
+//! Every change of rows that collectors bring has a revision, and so has the table: that of its newest change. Revisions are microseconds since 1970, or
 //! one more than the last if the clock has not moved on: so they grow across restarts too, and a client that comes back
 //! with one from before learns what it has missed, or that it must list again, and never waits for a number to be reached.
 
@@ -23,6 +26,8 @@ use tokio::sync::watch;
 
 use crate::history::{Before, Change, History};
 use crate::live::unlabelled;
+use crate::ring::Ring;
+use crate::store::Keep;
 use crate::{Batch, Entry, Key, Labels, LiveIndex, Row, Snapshot, TooOld};
 
 /// One resource's rows.
@@ -43,6 +48,15 @@ pub struct Watching {
     moved: watch::Receiver<u64>,
 }
 
+/// What a watcher has to tell next.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// These changes.
+    Changes(Arc<Batch>),
+    /// Nothing has changed up to this revision.
+    Nothing(u64),
+}
+
 /// The table has not come as far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too large resource version: {wanted}, current: {current}")]
@@ -59,6 +73,8 @@ struct Writers {
     /// Which keys each source holds, so that a publication finds what it replaces.
     sources: HashMap<Arc<str>, Vec<Key>>,
     history: History,
+    /// Of a table that is the image of a store: its past.
+    ring: Option<Ring>,
 }
 
 /// A snapshot that somebody reads page by page.
@@ -100,18 +116,123 @@ impl Table {
             rows: OrdMap::new(),
             revision,
         };
+        Self::beginning(first, objects, None)
+    }
+
+    /// An empty table that will be the image of what is kept in a store; [`Table::refill`] brings the first rows.
+    #[must_use]
+    pub fn kept(keep: Keep) -> Self {
+        Self::beginning(Snapshot::default(), None, Some(Ring::new(0, keep)))
+    }
+
+    fn beginning(first: Snapshot, speaks_of: Option<(Shadow, Arc<dyn LiveIndex>)>, ring: Option<Ring>) -> Self {
+        let revision = first.revision;
         Self {
             now: ArcSwap::from_pointee(first),
             writers: Mutex::new(Writers {
                 sources: HashMap::new(),
                 history: History::new(revision),
+                ring,
             }),
             moved: watch::Sender::new(revision),
             watchers: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             pages: Mutex::default(),
-            speaks_of: objects,
+            speaks_of,
         }
+    }
+
+    /// Takes in changes of a store, in the order of their revisions; `None` for a row is its end. `revision` is the store's with them.
+    /// Returns at once what readers see from now on.
+    pub fn apply(&self, changes: impl IntoIterator<Item = (u64, Key, Option<Row>)>, revision: u64) -> Arc<Snapshot> {
+        self.follow(|rows, _| {
+            let mut told = Vec::new();
+            for (at, key, row) in changes {
+                let after = row.map(|row| Arc::new(Entry::kept(row, at)));
+                let before = match &after {
+                    Some(entry) => rows.insert(key, Arc::clone(entry)),
+                    None => rows.remove(&key),
+                };
+                if before.is_some() || after.is_some() {
+                    told.push(Change {
+                        revision: at,
+                        before: before.map_or(Before::Absent, Before::Was),
+                        after,
+                    });
+                }
+            }
+            (told, revision)
+        })
+    }
+
+    /// Takes in everything that a store holds at `revision`, when what has happened since is not known change by change. Watchers are told
+    /// what is different; states in between are lost to them, and the past before `revision` cannot be read any more.
+    pub fn refill(&self, all: impl IntoIterator<Item = (u64, Row)>, revision: u64) -> Arc<Snapshot> {
+        self.follow(|rows, ring| {
+            let mut next = OrdMap::new();
+            let mut told = Vec::new();
+            for (at, row) in all {
+                let known = rows.remove(&row.key);
+                let entry = match known {
+                    Some(known) if known.revision == at => known,
+                    before => {
+                        let entry = Arc::new(Entry::kept(row, at));
+                        told.push(Change {
+                            revision: at,
+                            before: before.map_or(Before::Absent, Before::Was),
+                            after: Some(Arc::clone(&entry)),
+                        });
+                        entry
+                    }
+                };
+                next.insert(entry.row.key.clone(), entry);
+            }
+            let gone = rows.values().map(|entry| Change {
+                revision,
+                before: Before::Was(Arc::clone(entry)),
+                after: None,
+            });
+            told.extend(gone);
+            told.sort_by_key(|change| change.revision);
+            *rows = next;
+            match self.now.load().revision {
+                // The beginning: nobody has seen anything before.
+                0 => {
+                    ring.forget(revision);
+                    told.clear();
+                }
+                // Who has seen the state before may go on from it; nobody can begin in between.
+                before => ring.forget(before),
+            }
+            (told, revision)
+        })
+    }
+
+    /// Nothing has changed in the store up to `revision`.
+    pub fn progress(&self, revision: u64) {
+        if self.now.load().revision < revision {
+            self.follow(|_, _| (Vec::new(), revision));
+        }
+    }
+
+    fn follow(&self, make: impl FnOnce(&mut OrdMap<Key, Arc<Entry>>, &mut Ring) -> (Vec<Change>, u64)) -> Arc<Snapshot> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.now.load_full();
+        let Some(ring) = &mut writers.ring else {
+            return before;
+        };
+        let mut rows = before.rows.clone();
+        let (changes, revision) = make(&mut rows, ring);
+        let revision = revision.max(before.revision);
+        let now = Arc::new(Snapshot { rows, revision });
+        // The past first: a watcher that sees the new revision finds what has led to it.
+        ring.record(changes, before.revision, revision);
+        self.now.store(Arc::clone(&now));
+        drop(writers);
+        if revision > before.revision {
+            self.moved.send_replace(revision);
+        }
+        now
     }
 
     /// What the rows speak of, if not for themselves.
@@ -184,16 +305,26 @@ impl Table {
         });
     }
 
-    /// The rows as they were at a revision: now, or kept. `None` if that is forgotten.
+    /// The rows as they were at a revision: now, or kept, or still known change by change. `None` if that is forgotten, or yet to come.
     #[must_use]
     pub fn page(&self, revision: u64) -> Option<Arc<Snapshot>> {
         let now = self.snapshot();
         if now.revision == revision {
             return Some(now);
         }
-        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = pages.iter().find(|p| p.snapshot.revision == revision)?;
-        Some(Arc::clone(&page.snapshot))
+        {
+            let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(page) = pages.iter().find(|p| p.snapshot.revision == revision) {
+                return Some(Arc::clone(&page.snapshot));
+            }
+        }
+        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ring, now) = (writers.ring.as_ref()?, self.now.load());
+        if now.revision < revision {
+            return None;
+        }
+        let rows = ring.undone(now.rows.clone(), revision).ok()?;
+        Some(Arc::new(Snapshot { rows, revision }))
     }
 
     /// Begins to watch.
@@ -273,6 +404,9 @@ impl Table {
 
     /// Takes away rows that have expired at `now`. Call now and then; readers skip them anyway.
     pub fn sweep(&self, now: SystemTime) {
+        if let Some(ring) = &mut self.writers.lock().unwrap_or_else(PoisonError::into_inner).ring {
+            ring.trim();
+        }
         self.pages
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -339,7 +473,7 @@ impl Table {
     /// Makes the next state, shows it, and tells whoever watches.
     fn change(&self, at: SystemTime, make: impl FnOnce(&mut Draft<'_>, &mut HashMap<Arc<str>, Vec<Key>>)) {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Writers { sources, history } = &mut *writers;
+        let Writers { sources, history, .. } = &mut *writers;
         let before = self.now.load_full();
         let watched = self.watchers.load(Ordering::Relaxed) > 0;
         let mut draft = Draft {
@@ -398,7 +532,30 @@ impl Watching {
             return Ok(Vec::new());
         }
         let writers = self.table.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        writers.history.since(revision, &self.table.snapshot())
+        match &writers.ring {
+            Some(ring) => ring.since(revision),
+            None => writers.history.since(revision, &self.table.snapshot()),
+        }
+    }
+
+    /// The first batch of them, or, if there is none, the revision up to which nothing has changed.
+    ///
+    /// # Errors
+    /// [`TooOld`] if that is forgotten: list again.
+    pub fn next(&self, revision: u64) -> Result<Next, TooOld> {
+        let now = self.table.now.load().revision;
+        if now <= revision {
+            return Ok(Next::Nothing(revision));
+        }
+        let writers = self.table.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = match &writers.ring {
+            Some(ring) => ring.next(revision)?,
+            None => {
+                let batches = writers.history.since(revision, &self.table.snapshot())?;
+                batches.into_iter().next()
+            }
+        };
+        Ok(batch.map_or(Next::Nothing(now), Next::Changes))
     }
 
     /// Ends when the table has changed or was retired since this was called last, or since the watch began. Safe to drop.

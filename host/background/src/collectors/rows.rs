@@ -13,7 +13,7 @@ pub(super) fn kept(row: GuestRow) -> Row {
     Row {
         key: Key::new(&row.namespace, &row.name),
         created: None,
-        fields: inside(&row.fields).into(),
+        fields: bytes::Bytes::copy_from_slice(inside(&row.fields)),
         protobuf: row.protobuf.into_boxed_slice(),
         cells: inside(&row.cells).into(),
         meta: None,

@@ -71,9 +71,10 @@ pub(crate) fn row(document: Document) -> Row {
         created: None,
         meta: Some(Box::new(Meta {
             labels: Arc::new(document.labels()),
-            json: rest.json,
+            json: rest.json.into(),
             protobuf: rest.protobuf,
             version: document.version().into(),
+            kept: None,
         })),
         fields: document.fields.into(),
         protobuf: [].into(),

@@ -8,7 +8,7 @@ fn row(namespace: &str, name: &str, fields: &str) -> Row {
     Row {
         key: Key::new(namespace, name),
         created: None,
-        fields: fields.as_bytes().into(),
+        fields: fields.to_owned().into(),
         protobuf: [].into(),
         cells: [].into(),
         meta: None,

@@ -1,0 +1,390 @@
+//! One resource's objects in a store, and their image in memory: the watch cache.
+//!
+//! The image is a [`Table`] whose rows are the objects, as they stand in the store, sharing its bytes. [`Kept::follow`] lists the store once
+//! and then follows it; every change is applied in its order, so readers see states that there have been and no others. Reads are answered
+//! from the image: one that must see everything acknowledged before it ([`Kept::fresh`]) first learns how far the store is and
+//! waits until the image is as far. A local store knows that without asking anybody; etcd is asked, as upstream's consistent reads
+//! from cache ask it (KEP-2340).
+//!
+//! When following breaks off it is taken up where it ended; when the store has forgotten that place, everything is listed again and
+//! watchers are told what is different.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use outrigger_api::kept::{parts, write};
+use outrigger_api::object::{NotAnObject, Object};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::live::unlabelled;
+use crate::store::{Changed, Expected, Keep, PageOf, Prefix, Store, StoreError, Stored, Told, Write};
+use crate::{Entry, Key, Meta, NotYet, Row, Snapshot, Table};
+
+/// One resource's objects.
+pub struct Kept {
+    store: Arc<dyn Store>,
+    prefix: Prefix,
+    table: Arc<Table>,
+    filled: watch::Sender<bool>,
+    /// Why following does not go on just now, for people.
+    trouble: Mutex<Option<String>>,
+    /// Objects that are no objects.
+    unreadable: Mutex<BTreeMap<Key, String>>,
+    /// The API version of the last object: most have the same.
+    version: Mutex<Arc<str>>,
+}
+
+/// Why objects cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Why {
+    /// The first list is not there yet.
+    #[error("storage is (re)initializing{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Starting(Option<String>),
+    /// What is stored under a key is no object.
+    #[error("unable to read what is stored as {key}: {why}")]
+    Unreadable {
+        /// Its key.
+        key: Key,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The image is not as far as the store, or as far as was asked for.
+    #[error(transparent)]
+    Late(#[from] NotYet),
+}
+
+/// Objects listed at once.
+const PAGE: usize = 500;
+/// Between two attempts to follow a store that cannot be reached; it grows up to the second.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+// === impl Kept ===
+
+impl Kept {
+    /// The objects of a resource. Nothing is known of them before [`Kept::follow`] runs.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, prefix: Prefix, keep: Keep) -> Self {
+        Self {
+            store,
+            prefix,
+            table: Arc::new(Table::kept(keep)),
+            filled: watch::Sender::new(false),
+            trouble: Mutex::default(),
+            unreadable: Mutex::default(),
+            version: Mutex::new("".into()),
+        }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Which resource it is.
+    #[must_use]
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether lists and watches can be answered.
+    ///
+    /// # Errors
+    /// [`Why::Starting`], or [`Why::Unreadable`] of the first object that is none: a list without it would be a lie.
+    pub fn check(&self) -> Result<(), Why> {
+        if !*self.filled.borrow() {
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            return Err(Why::Starting(trouble.clone()));
+        }
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        match unreadable.first_key_value() {
+            Some((key, why)) => Err(Why::Unreadable {
+                key: key.clone(),
+                why: why.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends when the first list is there.
+    pub async fn filled(&self) {
+        // The sender lives in self.
+        let _ = self.filled.subscribe().wait_for(|filled| *filled).await;
+    }
+
+    /// The image, as soon as it holds everything that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// [`Why`]; [`Why::Late`] after `patience`.
+    pub async fn fresh(&self, patience: Duration) -> Result<Arc<Snapshot>, Why> {
+        self.check()?;
+        let revision = self.store.revision(&self.prefix).await?;
+        Ok(self.table.reached(revision, patience).await?)
+    }
+
+    /// One object as it is now: from the image of a local store, else from the store itself.
+    ///
+    /// # Errors
+    /// [`Why`].
+    pub async fn get(&self, key: &Key, patience: Duration) -> Result<Option<Arc<Entry>>, Why> {
+        if !self.store.is_local() {
+            let stored = self.store.get(&self.prefix.object(key)).await?;
+            return stored.map(|stored| self.entry(key, &stored)).transpose();
+        }
+        if !*self.filled.borrow() {
+            self.check()?;
+        }
+        let revision = self.store.revision(&self.prefix).await?;
+        let snapshot = self.table.reached(revision, patience).await?;
+        if let Some(entry) = snapshot.rows.get(key) {
+            return Ok(Some(Arc::clone(entry)));
+        }
+        let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        match unreadable.get(key) {
+            Some(why) => Err(Why::Unreadable {
+                key: key.clone(),
+                why: why.clone(),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps an object, and returns it as it is kept. Reads that begin afterwards see it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if what is there is not what was expected, and whatever else keeps the store from it.
+    pub async fn put(&self, key: &Key, expected: Expected, object: &Object) -> Result<Arc<Entry>, Why> {
+        let value = Bytes::from(write(object));
+        let of = self.prefix.object(key);
+        let revision = self
+            .store
+            .write(Write {
+                key: of.clone(),
+                expected,
+                value: Some(value.clone()),
+            })
+            .await?;
+        self.entry(
+            key,
+            &Stored {
+                key: of,
+                value,
+                revision,
+            },
+        )
+    }
+
+    /// Removes an object; returns the revision at which it went.
+    ///
+    /// # Errors
+    /// As [`Kept::put`].
+    pub async fn remove(&self, key: &Key, expected: u64) -> Result<u64, Why> {
+        let key = self.prefix.object(key);
+        let write = Write {
+            key,
+            expected: Expected::At(expected),
+            value: None,
+        };
+        Ok(self.store.write(write).await?)
+    }
+
+    /// What a store's value is as an entry.
+    ///
+    /// # Errors
+    /// [`Why::Unreadable`].
+    pub fn entry(&self, key: &Key, stored: &Stored) -> Result<Arc<Entry>, Why> {
+        match self.row(key.clone(), &stored.value) {
+            Ok(row) => Ok(Arc::new(Entry::kept(row, stored.revision))),
+            Err(why) => Err(Why::Unreadable {
+                key: key.clone(),
+                why: why.to_string(),
+            }),
+        }
+    }
+
+    /// Follows the store until it is closed or `stop` is called. One task does this as long as the objects are served.
+    pub async fn follow(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_up() => {}
+        }
+    }
+
+    async fn keep_up(&self) {
+        let mut pause = BACK_OFF.0;
+        loop {
+            let before = self.table.snapshot().revision();
+            let error = match self.run().await {
+                Ok(()) | Err(StoreError::Closed) => return,
+                Err(error) => error,
+            };
+            if self.table.snapshot().revision() > before {
+                pause = BACK_OFF.0;
+            }
+            if matches!(error, StoreError::Compacted { .. }) {
+                tracing::info!("{}: {error}; listing again", self.prefix.as_str());
+                self.filled.send_replace(false);
+            } else {
+                tracing::warn!("{}: {error}; trying again", self.prefix.as_str());
+            }
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// Lists if need be, then follows until it breaks off.
+    async fn run(&self) -> Result<(), StoreError> {
+        if !*self.filled.borrow() {
+            self.fill().await?;
+        }
+        let mut changes = self.store.watch(&self.prefix, self.table.snapshot().revision()).await?;
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        while let Some(told) = changes.next().await {
+            match told? {
+                Told::Changes(changes) => self.apply(&changes),
+                Told::Progress(revision) => self.table.progress(revision),
+            }
+        }
+        Ok(())
+    }
+
+    async fn fill(&self) -> Result<(), StoreError> {
+        let first = self.table.snapshot().revision() == 0;
+        let (items, revision) = match self.store.oldest().filter(|_| first) {
+            // With the past that the store still has, watchers of before a restart go on.
+            Some(oldest) => match self.list(Some(oldest)).await {
+                Err(StoreError::Compacted { .. } | StoreError::Future { .. }) => self.list(None).await?,
+                listed => listed?,
+            },
+            None => self.list(None).await?,
+        };
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let rows = items
+            .iter()
+            .filter_map(|stored| Some((stored.revision, self.readable(stored)?)));
+        self.table.refill(rows, revision);
+        self.filled.send_replace(true);
+        Ok(())
+    }
+
+    async fn list(&self, at: Option<u64>) -> Result<(Vec<Stored>, u64), StoreError> {
+        let mut all = Vec::new();
+        let mut of = PageOf {
+            limit: PAGE,
+            at,
+            behind: None,
+        };
+        loop {
+            let page = self.store.list(&self.prefix, &of).await?;
+            all.extend(page.items);
+            // All pages are of the moment of the first.
+            of.at = Some(page.revision);
+            of.behind = all.last().map(|stored| stored.key.clone());
+            if !page.more {
+                return Ok((all, page.revision));
+            }
+        }
+    }
+
+    fn apply(&self, changes: &[Changed]) {
+        let Some(last) = changes.last() else { return };
+        let rows = changes.iter().filter_map(|change| {
+            let key = self.prefix.key(&change.key)?;
+            match &change.after {
+                None => {
+                    self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                    Some((change.revision, key, None))
+                }
+                // What cannot be read is not there for readers, and is complained of.
+                Some(stored) => Some((change.revision, key, self.readable(stored))),
+            }
+        });
+        self.table.apply(rows, last.revision);
+    }
+
+    fn readable(&self, stored: &Stored) -> Option<Row> {
+        let key = self.prefix.key(&stored.key)?;
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.row(key.clone(), &stored.value) {
+            Ok(row) => {
+                unreadable.remove(&key);
+                Some(row)
+            }
+            Err(why) => {
+                tracing::error!("what is stored as {} is no object: {why}", stored.key);
+                unreadable.insert(key, why.to_string());
+                None
+            }
+        }
+    }
+
+    fn row(&self, key: Key, value: &Bytes) -> Result<Row, NotAnObject> {
+        let (value, parts) = match parts(value, &key.namespace, &key.name)? {
+            Some(parts) => (value.clone(), parts),
+            // Written by somebody else: once more, as we would have.
+            None => {
+                let mut object = Object::read(value)?;
+                object.set("name", &key.name);
+                object.set("namespace", &key.namespace);
+                let value = Bytes::from(write(&object));
+                let parts = parts(&value, &key.namespace, &key.name)?;
+                (
+                    value,
+                    parts.ok_or(NotAnObject::Metadata("name".to_owned(), "that of its key"))?,
+                )
+            }
+        };
+        let labels = match parts.labels.is_empty() {
+            true => unlabelled(),
+            false => Arc::new(parts.labels),
+        };
+        Ok(Row {
+            key,
+            created: None,
+            meta: Some(Box::new(Meta {
+                labels,
+                json: value.slice(parts.meta),
+                protobuf: [].into(),
+                version: "".into(),
+                kept: Some(self.interned(&parts.api_version)),
+            })),
+            fields: value.slice(parts.fields),
+            protobuf: [].into(),
+            cells: [].into(),
+        })
+    }
+
+    fn interned(&self, version: &str) -> Arc<str> {
+        let mut last = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        if **last != *version {
+            *last = version.into();
+        }
+        Arc::clone(&last)
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept")
+            .field("of", &self.prefix.as_str())
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
