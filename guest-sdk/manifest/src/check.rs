@@ -193,7 +193,9 @@ fn check_resource(r: &Resource, at: &str, wrong: &mut Vec<String>) {
     for (version, schema) in &r.schemas {
         let at = format!("{at}.schemas.{version}");
         if !r.is_stored() {
-            wrong.push(format!("{at}: only a stored resource looks different from version to version"));
+            wrong.push(format!(
+                "{at}: only a stored resource looks different from version to version"
+            ));
         }
         if !r.versions.contains(version) {
             wrong.push(format!("{at}: {version:?} is not one of the resource's versions"));

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::check::is_dns_label;
-use crate::{Backing, Capability, Collector, Controller, Each, Manifest, Resource, ResourceName, ScalePaths, Series, Subresource, Verb};
+use crate::{
+    Backing, Capability, Collector, Controller, Each, Manifest, Resource, ResourceName, ScalePaths, Series, Subresource, Verb,
+};
 
 /// What a rule for objects may say.
 const OBJECT_VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
@@ -171,8 +173,14 @@ fn check_backing(r: &Resource, at: &str, wrong: &mut Vec<String>) {
 /// The rules of a CRD's `subresources.scale`.
 fn check_scale(scale: &ScalePaths, at: &str, wrong: &mut Vec<String>) {
     let is_path = |path: &str, roots: &[&str]| {
-        let inside = roots.iter().any(|root| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('.')));
-        inside && path.split('.').skip(1).all(|member| !member.is_empty() && !member.contains(['[', ']', '*', '\\', '"', '\'']))
+        let inside = roots
+            .iter()
+            .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('.')));
+        inside
+            && path
+                .split('.')
+                .skip(1)
+                .all(|member| !member.is_empty() && !member.contains(['[', ']', '*', '\\', '"', '\'']))
     };
     for (field, path, roots, needed) in [
         ("specReplicasPath", &scale.spec_replicas_path, &[".spec"][..], true),
@@ -180,7 +188,10 @@ fn check_scale(scale: &ScalePaths, at: &str, wrong: &mut Vec<String>) {
         ("labelSelectorPath", &scale.label_selector_path, &[".spec", ".status"], false),
     ] {
         if (needed || !path.is_empty()) && !is_path(path, roots) {
-            wrong.push(format!("{at}.{field}: {path:?} is not a dotted path under {}", roots.join(" or ")));
+            wrong.push(format!(
+                "{at}.{field}: {path:?} is not a dotted path under {}",
+                roots.join(" or ")
+            ));
         }
     }
 }

@@ -45,6 +45,7 @@ fn resource(group: &str, versions: &[&str], plural: &str, kind: &str, scope: Sco
         deprecated: Vec::new(),
         backing: Backing::Table { shadow: None },
         columns: vec![],
+        schemas: std::collections::BTreeMap::new(),
         schema,
         subresources: Vec::new(),
         protobuf: false,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use outrigger_api::manifest::Resource;
-use outrigger_storage::LiveIndex;
+use outrigger_storage::{LiveIndex, Shelf};
 use tokio::sync::watch;
 
 use crate::{Installed, Snapshot};
@@ -35,6 +35,7 @@ pub enum Refused {
 pub struct Catalog {
     built_in: Vec<Resource>,
     live: Arc<dyn LiveIndex>,
+    shelf: Arc<Shelf>,
     now: ArcSwap<Snapshot>,
     changing: Mutex<()>,
     changes: watch::Sender<u64>,
@@ -46,14 +47,28 @@ impl Catalog {
     /// A catalog that serves `built_in` and no plugin yet. Rows that shadow live objects are judged by `live`.
     #[must_use]
     pub fn new(built_in: Vec<Resource>, live: Arc<dyn LiveIndex>) -> Self {
-        let first = Snapshot::build(&[], &built_in, &live, &Snapshot::default());
+        let shelf = Arc::new(Shelf::none());
+        let first = Snapshot::build(&[], &built_in, &live, &shelf, &Snapshot::default());
         Self {
             built_in,
             live,
+            shelf,
             now: ArcSwap::from_pointee(first),
             changing: Mutex::new(()),
             changes: watch::Sender::new(0),
         }
+    }
+
+    /// The same, keeping the objects of stored resources here.
+    #[must_use]
+    pub fn keeping(self, shelf: Arc<Shelf>) -> Self {
+        Self { shelf, ..self }
+    }
+
+    /// Where objects of stored resources are kept.
+    #[must_use]
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
     }
 
     /// What is served now.
@@ -91,9 +106,10 @@ impl Catalog {
                 }
             }
         }
-        let next = Arc::new(Snapshot::build(&kept, &self.built_in, &self.live, &before));
+        let next = Arc::new(Snapshot::build(&kept, &self.built_in, &self.live, &self.shelf, &before));
         self.now.store(Arc::clone(&next));
         before.retire_what_is_not_in(&next);
+        self.shelf.retain(&next.stored());
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
         refused
     }
@@ -144,10 +160,13 @@ impl Claims {
 }
 
 fn names_of(resource: &Resource) -> impl Iterator<Item = String> {
-    resource
-        .versions
-        .iter()
-        .map(|v| format!("{}.{}/{v}", resource.plural, resource.group))
+    let versions = resource.versions.iter();
+    let names = versions.map(|v| format!("{}.{}/{v}", resource.plural, resource.group));
+    // All versions of a stored resource are the same objects, so they have one plugin.
+    let objects = resource
+        .is_stored()
+        .then(|| format!("the objects of {}.{}", resource.plural, resource.group));
+    names.chain(objects)
 }
 
 #[cfg(test)]

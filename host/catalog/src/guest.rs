@@ -63,6 +63,21 @@ pub trait Guest: Send + Sync {
         Err(self.lacks("strategy"))
     }
 
+    /// Objects of one resource as another version says them, in their order, as many as came in.
+    ///
+    /// # Errors
+    /// What the strategy refused, or how it failed.
+    async fn convert(
+        &self,
+        resource: &str,
+        version: &str,
+        objects: &[Vec<u8>],
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, CallError> {
+        let _ = (resource, version, objects, deadline);
+        Err(self.lacks("strategy"))
+    }
+
     /// Brings the world in step with one object of a controller.
     ///
     /// # Errors
@@ -122,6 +137,16 @@ impl Guest for Plugin {
 
     async fn admit(&self, request: Arc<Request>, object: &[u8], old: &[u8], deadline: Duration) -> Result<Admitted, CallError> {
         Plugin::admit(self, request, object, old, deadline).await
+    }
+
+    async fn convert(
+        &self,
+        resource: &str,
+        version: &str,
+        objects: &[Vec<u8>],
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, CallError> {
+        Plugin::convert(self, resource, version, objects, deadline).await
     }
 
     async fn reconcile(&self, controller: &str, key: &str, deadline: Duration) -> Result<Outcome, CallError> {

@@ -434,6 +434,22 @@ impl Guest for Probation {
         outcome
     }
 
+    async fn convert(
+        &self,
+        plural: &str,
+        version: &str,
+        objects: &[Vec<u8>],
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, CallError> {
+        let Some(before) = self.watched() else {
+            let guest = self.settled(|old| old.resources.iter().any(|r| r.plural == plural));
+            return guest.convert(plural, version, objects, deadline).await;
+        };
+        let outcome = self.guest().convert(plural, version, objects, deadline).await;
+        self.alone(&outcome, &*before, deadline);
+        outcome
+    }
+
     async fn reconcile(&self, controller: &str, key: &str, deadline: Duration) -> Result<Outcome, CallError> {
         let Some(old) = self.watched() else {
             let guest = self.settled(|old| old.controllers.iter().any(|c| c.name == controller));

@@ -1,12 +1,13 @@
 //! One state of what is served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use outrigger_api::cells::Cells;
 use outrigger_api::discovery::{ServedGroup, ServedResource, ServedVersion, sort_versions};
-use outrigger_api::manifest::{Backing, Column, Resource, Shadow, Verb};
-use outrigger_storage::{LiveIndex, Table};
+use outrigger_api::manifest::{Backing, Column, Resource, Shadow, Subresource, Verb};
+use outrigger_storage::store::Prefix;
+use outrigger_storage::{Kept, LiveIndex, Shelf, Table};
 
 use crate::verbs::verbs;
 use crate::{Documents, Guest, Standing};
@@ -30,6 +31,8 @@ pub struct Served {
     pub api_version: Arc<str>,
     /// Its rows.
     pub table: Arc<Table>,
+    /// The objects, if the host keeps them; the table is their image.
+    pub kept: Option<Arc<Kept>>,
     /// Whether they are worth an answer.
     pub standing: Arc<Standing>,
     /// The plugin's running version; none for what is built in.
@@ -53,7 +56,8 @@ pub struct Snapshot {
 impl Served {
     /// A resource in one of its versions, over its table.
     #[must_use]
-    pub fn new(mut resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+    pub fn new(resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+        let mut resource = in_version(resource, version);
         let is_table = matches!(resource.backing, Backing::Table { .. });
         if !is_table && resource.columns.is_empty() {
             // What a CRD shows that declares no columns.
@@ -69,9 +73,16 @@ impl Served {
             plugin,
             api_version,
             table,
+            kept: None,
             standing: Arc::default(),
             guest: None,
         }
+    }
+
+    /// The same, over objects that the host keeps.
+    #[must_use]
+    pub fn keeping(self, kept: Option<Arc<Kept>>) -> Self {
+        Self { kept, ..self }
     }
 
     /// The same, answered by this version of its plugin.
@@ -96,6 +107,28 @@ impl Served {
     }
 }
 
+/// A resource as one of its versions is: with the schema of that version, and with the parts that its backing declares.
+fn in_version(mut resource: Resource, version: &str) -> Resource {
+    resource.schema = resource.schema_of(version).cloned();
+    resource.schemas.clear();
+    if let Backing::Stored { status, scale, .. } = &resource.backing {
+        let part = |name: &str, kind: &str| Subresource {
+            name: name.to_owned(),
+            verbs: vec![Verb::Get, Verb::Update],
+            kind: kind.to_owned(),
+            methods: Vec::new(),
+            protocols: Vec::new(),
+        };
+        let declared = [(*status, "status", ""), (scale.is_some(), "scale", "Scale")];
+        let parts = declared
+            .into_iter()
+            .filter(|(has, ..)| *has)
+            .map(|(_, name, kind)| part(name, kind));
+        resource.subresources.extend(parts);
+    }
+    resource
+}
+
 /// What the rows of a resource speak of, if they speak of live objects.
 fn shadow(resource: &Resource) -> Option<Shadow> {
     match resource.backing {
@@ -111,7 +144,13 @@ impl Snapshot {
     /// on with their rows.
     ///
     /// The caller has made sure that no two of them claim the same resource.
-    pub(crate) fn build(plugins: &[Installed], built_in: &[Resource], live: &Arc<dyn LiveIndex>, before: &Snapshot) -> Self {
+    pub(crate) fn build(
+        plugins: &[Installed],
+        built_in: &[Resource],
+        live: &Arc<dyn LiveIndex>,
+        shelf: &Shelf,
+        before: &Snapshot,
+    ) -> Self {
         let mut next = Self::default();
         let nobody: Arc<str> = "".into();
         let claims = plugins
@@ -130,10 +169,17 @@ impl Snapshot {
             for resource in resources {
                 let at = (plugin.clone(), format!("{}/{}", resource.group, resource.plural));
                 let shadow = shadow(resource);
+                let kept = match resource.is_stored() {
+                    true => shelf.of(&resource.group, &resource.plural),
+                    false => None,
+                };
                 let known = before.tables.get(&at).filter(|table| table.shadow() == shadow);
-                let table = known
-                    .cloned()
-                    .unwrap_or_else(|| Arc::new(Table::speaking_of(shadow.map(|of| (of, Arc::clone(live))))));
+                let table = match &kept {
+                    Some(kept) => Arc::clone(kept.table()),
+                    None => known
+                        .cloned()
+                        .unwrap_or_else(|| Arc::new(Table::speaking_of(shadow.map(|of| (of, Arc::clone(live)))))),
+                };
                 let filled = collectors.iter().any(|c| c.fills.contains(&resource.plural));
                 let standing = match before.standings.get(&at).filter(|_| filled) {
                     Some(known) => known.clone(),
@@ -145,6 +191,7 @@ impl Snapshot {
                 for version in &resource.versions {
                     let entry = Served::new(resource.clone(), version, plugin.clone(), table.clone())
                         .standing(standing.clone())
+                        .keeping(kept.clone())
                         .by(guest.clone());
                     let group = next.groups.entry(resource.group.clone()).or_default();
                     group
@@ -157,7 +204,7 @@ impl Snapshot {
                         .entry(version.clone())
                         .or_default();
                     listed.push(ServedResource {
-                        resource: resource.clone(),
+                        resource: in_version(resource.clone(), version),
                         verbs: verbs(resource),
                     });
                 }
@@ -185,7 +232,9 @@ impl Snapshot {
     /// Ends the watches of tables that are not served any more.
     pub(crate) fn retire_what_is_not_in(&self, next: &Snapshot) {
         for (at, table) in &self.tables {
-            if next.tables.get(at).is_none_or(|still| !Arc::ptr_eq(still, table)) {
+            let stays = |still: &Arc<Table>| Arc::ptr_eq(still, table);
+            // The objects of a stored resource may have passed to another plugin.
+            if !next.tables.get(at).is_some_and(stays) && !next.tables.values().any(stays) {
                 table.retire();
             }
         }
@@ -226,6 +275,15 @@ impl Snapshot {
         self.tables
             .iter()
             .map(|((plugin, resource), table)| (&**plugin, resource.as_str(), table))
+    }
+
+    /// The resources whose objects the host keeps.
+    pub(crate) fn stored(&self) -> BTreeSet<Prefix> {
+        let versions = self.groups.values().flat_map(BTreeMap::values);
+        let served = versions.flat_map(BTreeMap::values).filter(|served| served.kept.is_some());
+        served
+            .map(|served| Prefix::of(&served.resource.group, &served.resource.plural))
+            .collect()
     }
 
     /// Discovery and OpenAPI.

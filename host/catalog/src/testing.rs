@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outrigger_api::manifest::{Collector, Each, Manifest, Resource, Scope};
-use outrigger_sandbox::{Answered, Ask, CallError, Collected, Outcome, Request};
+use outrigger_sandbox::{Admitted, Answered, Ask, CallError, Collected, Outcome, Request};
 
 use crate::{Guest, Installed};
 
 type Work = dyn Fn(&str, &[u8]) -> Result<Collected, CallError> + Send + Sync;
 type Responds = dyn Fn(Arc<Request>, Ask) -> Pin<Box<dyn Future<Output = Result<Answered, CallError>> + Send>> + Send + Sync;
+type Admits = dyn Fn(&Request, &[u8], &[u8]) -> Result<Admitted, CallError> + Send + Sync;
+type Converts = dyn Fn(&str, Vec<u8>) -> Result<Vec<u8>, CallError> + Send + Sync;
 type Reconciling = Pin<Box<dyn Future<Output = Result<Outcome, CallError>> + Send>>;
 type Reconcile = dyn Fn(String) -> Reconciling + Send + Sync;
 
@@ -23,6 +25,8 @@ pub struct Native {
     digest: String,
     work: Box<Work>,
     responds: Option<Box<Responds>>,
+    admits: Option<Box<Admits>>,
+    converts: Option<Box<Converts>>,
     reconcile: Option<Box<Reconcile>>,
     migrates: BTreeMap<u32, Vec<u8>>,
     hangs: bool,
@@ -48,6 +52,8 @@ impl Native {
             digest: digest.into(),
             work: Box::new(work),
             responds: None,
+            admits: None,
+            converts: None,
             reconcile: None,
             migrates: BTreeMap::new(),
             hangs: false,
@@ -70,6 +76,31 @@ impl Native {
             digest: digest.into(),
             work: Box::new(|_, _| Ok(Collected::default())),
             responds: Some(Box::new(move |request, ask| Box::pin(responds(request, ask)))),
+            admits: None,
+            converts: None,
+            reconcile: None,
+            migrates: BTreeMap::new(),
+            hangs: false,
+        }
+    }
+
+    /// A plugin with one stored resource and a strategy that is two functions: what may be stored (the request, the object, the old one), and
+    /// an object as another version says it.
+    #[must_use]
+    pub fn deciding(
+        name: &str,
+        digest: &str,
+        resource: Resource,
+        admits: impl Fn(&Request, &[u8], &[u8]) -> Result<Admitted, CallError> + Send + Sync + 'static,
+        converts: impl Fn(&str, Vec<u8>) -> Result<Vec<u8>, CallError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            manifest: Manifest::new(name, "0.1.0").resource(resource),
+            digest: digest.into(),
+            work: Box::new(|_, _| Ok(Collected::default())),
+            responds: None,
+            admits: Some(Box::new(admits)),
+            converts: Some(Box::new(converts)),
             reconcile: None,
             migrates: BTreeMap::new(),
             hangs: false,
@@ -87,6 +118,8 @@ impl Native {
             digest: digest.into(),
             work: Box::new(|_, _| Ok(Collected::default())),
             responds: None,
+            admits: None,
+            converts: None,
             reconcile: Some(Box::new(move |key| Box::pin(work(key)))),
             migrates: BTreeMap::new(),
             hangs: false,
@@ -158,6 +191,26 @@ impl Guest for Native {
         tokio::time::timeout(deadline, responds(request, ask))
             .await
             .map_err(|_| late())?
+    }
+
+    async fn admit(&self, request: Arc<Request>, object: &[u8], old: &[u8], _deadline: Duration) -> Result<Admitted, CallError> {
+        match &self.admits {
+            Some(admits) => admits(&request, object, old),
+            None => Err(self.lacks("strategy")),
+        }
+    }
+
+    async fn convert(
+        &self,
+        _resource: &str,
+        version: &str,
+        objects: &[Vec<u8>],
+        _deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, CallError> {
+        match &self.converts {
+            Some(converts) => objects.iter().map(|object| converts(version, object.clone())).collect(),
+            None => Err(self.lacks("strategy")),
+        }
     }
 
     async fn reconcile(&self, _controller: &str, key: &str, _deadline: Duration) -> Result<Outcome, CallError> {

@@ -3,7 +3,16 @@
 use outrigger_api::manifest::{Backing, Resource, Verb};
 
 /// All that the host does with objects that it keeps.
-const STORED: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const STORED: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// The verbs of a resource, sorted as upstream's storage lists them. A table is read and watched; of a virtual resource the host
 /// makes `patch` from get and update, `deletecollection` from list and delete, and `watch` by listing and comparing, if the

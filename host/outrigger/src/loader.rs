@@ -28,12 +28,7 @@ impl Loads for Loader {
         });
         let plugin = plugin.await.map_err(|e| e.to_string())?;
         self.rights.follow_plugin(&plugin);
-        if let Some(stored) = plugin
-            .manifest()
-            .resources
-            .iter()
-            .find(|r| r.is_stored())
-        {
+        if let Some(stored) = plugin.manifest().resources.iter().find(|r| r.is_stored()) {
             return Err(format!(
                 "the resource {:?} is stored, and this version of the host keeps no objects",
                 stored.plural

@@ -1,8 +1,8 @@
 //! The Kubernetes verbs over what stands behind a resource.
 //!
 //! [`Resources::answer`] is the one entry for requests of every backing: a *table* (rows that collectors fetched, read and watched without
-//! entering a guest: `tables`) and a *virtual* resource (objects that a plugin computes on demand: `responder`). A *stored* one will be a
-//! third room beside them. A request has been authenticated and authorized when it comes here; what leaves is a finished document in
+//! entering a guest: `tables`), a *virtual* resource (objects that a plugin computes on demand: `responder`) and a *stored* one (objects that
+//! the host keeps by a plugin's rules: `stored`). A request has been authenticated and authorized when it comes here; what leaves is a finished document in
 //! the encoding that was asked for, a stream, or a [`Status`](outrigger_api::status::Status).
 
 mod asked;
@@ -12,6 +12,7 @@ mod read;
 mod resources;
 mod responder;
 mod shape;
+mod stored;
 mod tables;
 mod watch;
 
@@ -21,6 +22,7 @@ use futures::stream::BoxStream;
 pub use asked::Asked;
 pub use metrics::ReadMetrics;
 pub use resources::{Conversation, Resources};
+pub use stored::lifecycle::{AllActive, NamespaceIndex, NamespaceStanding};
 pub use tables::{Options, Tables};
 
 /// An answer.

@@ -16,6 +16,7 @@ use outrigger_storage::{Entry, Key, Labels, Snapshot};
 use crate::Answer;
 use crate::read::{Kind, Read, finish, not_yet};
 use crate::shape::Object;
+use crate::stored::status;
 
 /// How long a list waits for a version that the table has not come to (cacher `blockTimeout`).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -86,8 +87,10 @@ impl Read<'_> {
                 Status::expired_page(go_on.encode())
             });
         }
-        let ResourceVersion::At(version) = options.resource_version else {
-            return Ok(table.snapshot());
+        let version = match (options.resource_version, &self.served.kept) {
+            (ResourceVersion::At(version), _) => version,
+            (ResourceVersion::Unset, Some(kept)) => return kept.fresh(PATIENCE).await.map_err(status),
+            (ResourceVersion::Unset | ResourceVersion::Any, _) => return Ok(table.snapshot()),
         };
         let exact = match options.resource_version_match {
             Some(ResourceVersionMatch::Exact) => true,

@@ -9,12 +9,15 @@ use outrigger_catalog::{Catalog, Served};
 use outrigger_sandbox::{Input, Sink};
 
 use crate::responder::{Polls, Responder};
+use crate::stored::Stored;
+use crate::stored::lifecycle::{AllActive, NamespaceIndex};
 use crate::{Answer, Asked, Options, ReadMetrics, Tables};
 
 /// Answers requests for resources.
 pub struct Resources {
     tables: Tables,
     polls: Polls,
+    namespaces: Arc<dyn NamespaceIndex>,
 }
 
 /// A guest at one end of a connection that is no longer HTTP. It runs while this is polled, and ends when it is dropped. What
@@ -30,7 +33,14 @@ impl Resources {
         Self {
             polls: Polls::new(catalog, metrics.clone()),
             tables: Tables::new(metrics, options),
+            namespaces: Arc::new(AllActive),
         }
+    }
+
+    /// The same, refusing new objects in namespaces that are not there or are going.
+    #[must_use]
+    pub fn within(self, namespaces: Arc<dyn NamespaceIndex>) -> Self {
+        Self { namespaces, ..self }
     }
 
     /// Answers a request for a resource or for one of its parts.
@@ -45,8 +55,12 @@ impl Resources {
                 let poll = self.polls.of(served);
                 Responder::new(asked, guest, verbs, poll.as_ref())?.answer(&self.tables).await
             }
-            // A virtual resource belongs to a plugin; stores come with the strategies that rule them.
-            (Backing::Virtual { .. } | Backing::Stored { .. }, _) => Err(Status::generic_not_found()),
+            (Backing::Stored { .. }, _) => match &served.kept {
+                Some(kept) => Stored::new(asked, kept, &*self.namespaces).answer(&self.tables).await,
+                None => Err(Status::service_unavailable("this host keeps no objects", 0)),
+            },
+            // A virtual resource belongs to a plugin.
+            (Backing::Virtual { .. }, _) => Err(Status::generic_not_found()),
         }
     }
 

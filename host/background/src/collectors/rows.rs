@@ -13,7 +13,7 @@ pub(super) fn kept(row: GuestRow) -> Row {
     Row {
         key: Key::new(&row.namespace, &row.name),
         created: None,
-        fields: bytes::Bytes::copy_from_slice(inside(&row.fields)),
+        fields: inside(&row.fields).to_vec().into(),
         protobuf: row.protobuf.into_boxed_slice(),
         cells: inside(&row.cells).into(),
         meta: None,
