@@ -54,6 +54,7 @@ fn resource(chance: &mut Chance, group: &str, version: &str, i: usize) -> Served
             description: chance.text(),
             backing: Backing::Table { shadow: None },
             columns: vec![],
+            schemas: std::collections::BTreeMap::new(),
             schema: (chance.of(8) > 0)
                 .then(|| json!({ "type": "object", "properties": { "spec": schema, "status": chance.schema(0) } })),
             protobuf: chance.of(2) == 0,

@@ -120,6 +120,9 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) leading: crate::leading::LeaderElection,
 
+    #[command(flatten)]
+    pub(crate) keeping: crate::keeping::Flags,
+
     /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -371,6 +374,9 @@ pub(crate) struct Kubelet {
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) plugins: Plugins,
+
+    #[command(flatten)]
+    pub(crate) keeping: crate::keeping::Flags,
 
     /// Folder for certificates, the kubeconfig and compiled plugins.
     #[arg(long, default_value = ".outrigger", value_name = "DIR")]

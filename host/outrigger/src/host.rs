@@ -17,7 +17,7 @@ use outrigger_server::{
     Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
     TlsOptions, process,
 };
-use outrigger_storage::LiveIndex;
+use outrigger_storage::{LiveIndex, Shelf};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -82,7 +82,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Host {
     /// Builds it; nothing runs yet.
-    pub(crate) fn new(flags: &flags::Plugins, world: World, registry: &mut Registry) -> Result<Self> {
+    pub(crate) fn new(flags: &flags::Plugins, world: World, shelf: Shelf, registry: &mut Registry) -> Result<Self> {
         if flags.metric_resolution.is_some_and(|r| r < SHORTEST) {
             anyhow::bail!("metric-resolution should be a time duration of at least 1s");
         }
@@ -111,15 +111,17 @@ impl Host {
         };
         let operator = Operator::read(flags, world.granted_to_all)?;
         let compiled = cache.clone().map(|cache| (cache, engine.clone()));
-        let means = Means::open(world.kubelet, flags.state_dir.as_deref()).context("--state-dir")?;
+        let objects = Arc::new(shelf);
+        let means = Means::open(world.kubelet, flags.state_dir.as_deref(), objects.clone()).context("--state-dir")?;
         let shelf = means.shelf();
         let rights = Arc::new(Rights::new(operator, means));
         let loader = Loader {
             engine,
             cache,
             rights: rights.clone(),
+            keeps: objects.store().is_some(),
         };
-        let catalog = Arc::new(Catalog::new(world.built_in, world.live));
+        let catalog = Arc::new(Catalog::new(world.built_in, world.live).keeping(objects));
         let loads = LoadSeries::register(registry);
         RowSeries::register(registry).count(catalog.clone());
         registry.register_collector(Box::new(PluginSeries::of(catalog.clone())));

@@ -17,6 +17,8 @@ pub(crate) struct Loader {
     pub(crate) engine: Engine,
     pub(crate) cache: Option<ArtifactCache>,
     pub(crate) rights: Arc<Rights>,
+    /// Whether there is a store for objects.
+    pub(crate) keeps: bool,
 }
 
 #[async_trait]
@@ -28,9 +30,12 @@ impl Loads for Loader {
         });
         let plugin = plugin.await.map_err(|e| e.to_string())?;
         self.rights.follow_plugin(&plugin);
-        if let Some(stored) = plugin.manifest().resources.iter().find(|r| r.is_stored()) {
+        let mut resources = plugin.manifest().resources.iter();
+        if !self.keeps
+            && let Some(stored) = resources.find(|r| r.is_stored())
+        {
             return Err(format!(
-                "the resource {:?} is stored, and this version of the host keeps no objects",
+                "the resource {:?} is stored, and this host keeps no objects: start it with --data-dir DIR, or with --etcd-servers URLS",
                 stored.plural
             ));
         }

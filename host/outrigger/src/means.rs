@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use outrigger_api::manifest::Manifest;
 use outrigger_cluster::{EventRecorder, Happening, ObjectError, ObjectPath, Persona, PluginObjects, Watched, secrets};
 use outrigger_egress::{Client, Egress, EgressError, Roots};
 use outrigger_sandbox::{
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::operator::Said;
+use crate::own_objects::OwnObjects;
 
 /// What all plugins' capabilities are made of.
 pub(crate) struct Means {
@@ -29,6 +31,7 @@ pub(crate) struct Means {
     cluster: OnceLock<OfCluster>,
     state: Option<Arc<dyn KeyValues>>,
     shelf: Shelf,
+    objects: Arc<outrigger_storage::Shelf>,
 }
 
 /// What they need of a cluster.
@@ -53,7 +56,11 @@ const SERIES: u32 = 100;
 
 impl Means {
     /// Opens the state, if there is a folder for it.
-    pub(crate) fn open(kubelet: Arc<dyn Kubelet>, state_dir: Option<&Path>) -> Result<Self, KvError> {
+    pub(crate) fn open(
+        kubelet: Arc<dyn Kubelet>,
+        state_dir: Option<&Path>,
+        objects: Arc<outrigger_storage::Shelf>,
+    ) -> Result<Self, KvError> {
         let state = match state_dir {
             Some(dir) => Some(Arc::new(Store::open(dir)?) as Arc<dyn KeyValues>),
             None => None,
@@ -63,6 +70,7 @@ impl Means {
             cluster: OnceLock::new(),
             state,
             shelf: Shelf::default(),
+            objects,
         })
     }
 
@@ -79,10 +87,16 @@ impl Means {
     ///
     /// # Errors
     /// What the grant names cannot be used.
-    pub(crate) fn of(&self, plugin: &str, said: &Said, config: Bytes) -> Result<Capabilities, String> {
+    pub(crate) fn of(&self, manifest: &Manifest, said: &Said, config: Bytes) -> Result<Capabilities, String> {
+        let plugin = &*manifest.name;
         let grant = &said.grant.capabilities;
         let persona = said.persona(plugin);
         let granted = |c| said.grants.allows(c);
+        let in_cluster = |c: &OfCluster| {
+            let persona = c.events.is_some().then(|| persona.clone());
+            let objects = PluginObjects::new(&c.client, c.watched.clone(), persona, plugin);
+            Arc::new(InCluster(objects)) as Arc<dyn Objects>
+        };
         let http = match granted(Capability::Http) {
             true => Some(Arc::new(Outside::of(plugin, said)?) as Arc<dyn Http>),
             false => None,
@@ -95,11 +109,7 @@ impl Means {
         Ok(Capabilities {
             kubelet: Some(self.kubelet.clone()),
             config,
-            objects: self.cluster.get().map(|c| {
-                let persona = c.events.is_some().then(|| persona.clone());
-                let objects = PluginObjects::new(&c.client, c.watched.clone(), persona, plugin);
-                Arc::new(InCluster(objects)) as Arc<dyn Objects>
-            }),
+            objects: OwnObjects::of(manifest, self.objects.clone(), self.cluster.get().map(in_cluster)),
             http,
             kv: self
                 .state

@@ -68,7 +68,7 @@ impl Rights {
     pub(crate) fn decide(&self, manifest: &Manifest) -> Result<Decided, String> {
         let said = self.told().operator.of(&manifest.name);
         let config = said.configuration(manifest)?;
-        let capabilities = self.means.of(&manifest.name, &said, config)?;
+        let capabilities = self.means.of(manifest, &said, config)?;
         let name = &manifest.name;
         let asked = manifest.capabilities.iter().filter_map(|c| c.name.parse::<Capability>().ok());
         let missing: Vec<&str> = asked.filter(|c| !said.grants.allows(*c)).map(Capability::name).collect();
@@ -151,7 +151,7 @@ impl Rights {
             tracing::error!(plugin = manifest.name, "{why}; it keeps the configuration that it has");
             plugin.config()
         });
-        match self.means.of(&manifest.name, &said, config) {
+        match self.means.of(manifest, &said, config) {
             Ok(capabilities) => plugin.regrant(said.grants, &capabilities),
             Err(why) => {
                 tracing::error!(plugin = manifest.name, "{why}; it is granted nothing until this is mended");

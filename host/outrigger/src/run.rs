@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::flags::Run;
 use crate::host::{Door, Host, World};
 use crate::join::{ClusterWatches, Kubelets};
+use crate::keeping::Backend;
 use crate::laptop::{Machine, OneKubelet, built_in};
 use crate::means::OfCluster;
 use crate::observe::KubeletSeries;
@@ -39,6 +40,9 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
     flags.plugins.metric_resolution.get_or_insert(RESOLUTION);
     flags.plugins.compile_cache.get_or_insert_with(|| flags.dir.join("compiled"));
     flags.plugins.state_dir.get_or_insert_with(|| flags.dir.join("state"));
+    if flags.keeping.etcd_servers.is_empty() && flags.keeping.storage_backend != Some(Backend::Memory) {
+        flags.keeping.data_dir.get_or_insert_with(|| flags.dir.join("data"));
+    }
 
     let mut registry = Registry::default();
     let kubelet = Arc::new(kubelet(&flags, &mut registry)?);
@@ -51,7 +55,8 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         built_in: built_in(),
         granted_to_all: &["kubelet", "config"],
     };
-    let host = Host::new(&flags.plugins, world, &mut registry)?;
+    let shelf = flags.keeping.open(&tasks, &end).await?;
+    let host = Host::new(&flags.plugins, world, shelf, &mut registry)?;
     machine.refresh(&host.catalog).await?;
     tasks.spawn(machine.clone().follow(host.catalog.clone(), end.clone()));
 

@@ -27,7 +27,7 @@ use crate::opening::Opening;
 use crate::{observation, stop};
 
 /// Serves until a signal.
-pub(crate) async fn serve(flags: Serve) -> Result<()> {
+pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     let opening = Opening::read(&flags.serving)?;
     let shutdown = stop::on_signal()?;
     let tasks = TaskTracker::new();
@@ -53,7 +53,10 @@ pub(crate) async fn serve(flags: Serve) -> Result<()> {
     let access = KubeletAccess::from_config(&main.config, &options)?;
     let client = KubeletClient::new(options, access, env!("CARGO_PKG_VERSION"), node_index.clone(), series)?;
 
-    let host = Host::new(&flags.plugins, world(node_index, pod_index, Arc::new(client)), &mut registry)?;
+    let shelf = flags.keeping.open(&tasks, &end).await?;
+    flags.plugins.state_dir = flags.plugins.state_dir.or_else(|| flags.keeping.data_dir.clone());
+    let world = world(node_index, pod_index, Arc::new(client));
+    let host = Host::new(&flags.plugins, world, shelf, &mut registry)?;
     let rights = host.rights.clone();
     let personas: Personas = Arc::new(move |plugin| Some(rights.persona(plugin)));
     let watched = Watched::new(main.clone(), WatchedOptions::default(), personas, end.clone());
