@@ -133,6 +133,18 @@ impl Connection {
         Ok(Got { status, bytes })
     }
 
+    /// Sends it and keeps the answer.
+    pub(crate) async fn read(&self, request: Request<()>, body: Option<Bytes>) -> Result<(StatusCode, Vec<u8>)> {
+        let (status, mut stream) = self.open(request, body).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.data().await {
+            let chunk = chunk?;
+            stream.flow_control().release_capacity(chunk.len())?;
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok((status, bytes))
+    }
+
     /// Sends it and reads the head of the answer.
     pub(crate) async fn open(&self, request: Request<()>, body: Option<Bytes>) -> Result<(StatusCode, h2::RecvStream)> {
         let mut send = self.send.clone().ready().await?;
@@ -231,7 +243,7 @@ pub(crate) async fn send_all(target: &Target, method: Method, requests: Vec<(Str
 // === impl Times ===
 
 impl Times {
-    fn new(mut times: Vec<Duration>, took: Duration) -> Self {
+    pub(crate) fn new(mut times: Vec<Duration>, took: Duration) -> Self {
         times.sort_unstable();
         Self { sorted: times, took }
     }

@@ -17,6 +17,7 @@
 mod canned;
 mod client;
 mod fresh;
+mod stored;
 mod swaps;
 mod world;
 
@@ -72,6 +73,7 @@ fn main() -> Result<()> {
             };
             runtime.block_on(canned::serve(&PathBuf::from(certificate), &PathBuf::from(key), 560))
         }
+        Some("stored") => stored::run(),
         None => run(&runtime),
         Some(other) => bail!("{other} is not a benchmark"),
     }

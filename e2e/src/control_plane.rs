@@ -438,7 +438,10 @@ fn pair(command: &mut Command, certificate: &str, key: &str, pair: &Pair) {
 
 /// Runs a build script of the repository, which is quick when everything is there; its progress goes to stderr. Returns the folder
 /// that it names.
-pub(crate) fn built_by(script: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub fn built_by(script: &str) -> Result<PathBuf> {
     let script = repository().join(script);
     let output = Command::new(&script)
         .stderr(Stdio::inherit())

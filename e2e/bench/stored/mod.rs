@@ -1,0 +1,53 @@
+//! Stored objects beside sample-apiserver: the same Flunders, the same client, both durable.
+//!
+//! # What is fair
+//! * sample-apiserver v0.36.3 as it is, on an etcd of its own with fsync on; Outrigger with `examples/wardle` on its embedded store, which
+//!   syncs every commit; and, at the end, Outrigger on such an etcd as well.
+//! * The same object of 543 bytes, the same requests, one client over loopback TLS and HTTP/2, as a member of system:masters, so that no
+//!   permission is asked for on either side. The servers are measured in turn; the one that is not measured is idle.
+//! * GET is measured as a client sends it, which the peer answers by a quorum read of etcd, and with `resourceVersion=0`, its best case.
+//! * A watcher's end is the moment at which its event has been read; the client that reads has the same two cores, and is the same.
+
+mod reads;
+mod servers;
+mod watches;
+mod writes;
+
+use anyhow::Result;
+use outrigger_e2e::ControlPlane;
+use outrigger_e2e::outrigger::account;
+
+use servers::{Keeping, Server};
+
+/// Objects in the store for lists and storms.
+const OBJECTS: usize = 10_000;
+
+/// Everything, as a table.
+pub(crate) fn run() -> Result<()> {
+    let control_plane = ControlPlane::start()?;
+    let kubeconfig = account(&control_plane)?;
+    control_plane.kubectl()?.run("create namespace bench")?;
+    println!("| what | Outrigger | sample-apiserver | ratio | goal |\n|---|---|---|---|---|");
+    let start = |keeping| Server::start(&control_plane, &kubeconfig, keeping);
+    {
+        let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
+        servers::idle(&both)?;
+        watches::idle(&both)?;
+        watches::fan_out(&both)?;
+    }
+    {
+        let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
+        writes::writes(&both, "")?;
+        writes::fill(&both)?;
+        reads::gets(&both, "")?;
+        reads::lists(&both, "")?;
+        watches::storm(&both)?;
+        let again = both.into_iter().map(Server::again).collect::<Result<Vec<_>>>()?;
+        servers::objects(&again)?;
+    }
+    let both = [start(Keeping::Etcd)?, start(Keeping::Peer)?];
+    writes::writes(&both, ", both on etcd")?;
+    writes::fill(&both)?;
+    reads::gets(&both, ", both on etcd")?;
+    reads::lists(&both, ", both on etcd")
+}
