@@ -30,6 +30,7 @@ use crate::observe::{LoadSeries, PluginSeries, RowSeries};
 use crate::operator::Operator;
 use crate::own_series::OwnSeries;
 use crate::rights::Rights;
+use crate::stored_series::StoredSeries;
 use crate::{debug, flags, tidy};
 
 /// What a way of running plugs into the house.
@@ -126,6 +127,7 @@ impl Host {
         RowSeries::register(registry).count(catalog.clone());
         registry.register_collector(Box::new(PluginSeries::of(catalog.clone())));
         registry.register_collector(Box::new(OwnSeries::of(catalog.clone(), shelf)));
+        registry.register_collector(Box::new(StoredSeries::of(catalog.clone())));
         let folder = Folder::new(
             flags.plugins.clone(),
             catalog.clone(),
@@ -226,7 +228,7 @@ impl Host {
     fn health(&self, shutdown: CancellationToken) -> Health {
         let (scanned, synced, collectors) = (self.scanned.clone(), self.synced.clone(), self.collectors.clone());
         let (catalog, passed, loaded) = (self.catalog.clone(), AtomicBool::new(false), self.scanned.clone());
-        let begun = Instant::now();
+        let (begun, kept) = (Instant::now(), self.catalog.clone());
         Health::new(shutdown)
             .readyz("plugins-loaded", move || {
                 scanned
@@ -248,6 +250,14 @@ impl Host {
                 synced()
                     .then_some(())
                     .ok_or_else(|| "nodes and pods are not known yet".into())
+            })
+            // Upstream's name for its watch caches.
+            .readyz("poststarthook/storage-readiness", move || {
+                match kept.shelf().all().iter().find_map(|kept| kept.check().err()) {
+                    // A store that does not come must not take the other groups out of their Service.
+                    Some(why) if begun.elapsed() < PATIENCE => Err(why.to_string()),
+                    _ => Ok(()),
+                }
             })
             .livez("metric-collection-timely", move || collectors.timely())
     }

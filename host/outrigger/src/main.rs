@@ -25,6 +25,7 @@ mod run;
 mod serve;
 mod show;
 mod stop;
+mod stored_series;
 mod tidy;
 
 use std::process::ExitCode;

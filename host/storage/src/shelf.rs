@@ -89,6 +89,13 @@ impl Shelf {
         all.get(&Prefix::of(group, plural)).map(|followed| Arc::clone(&followed.kept))
     }
 
+    /// The objects of every resource that is served now.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Kept>> {
+        let all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|followed| Arc::clone(&followed.kept)).collect()
+    }
+
     /// These are served now; the others are followed no longer.
     pub fn retain(&self, served: &BTreeSet<Prefix>) {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -264,6 +264,16 @@ impl Prefix {
         Self(format!("{group}/{plural}/").into())
     }
 
+    /// The resource as `PLURAL.GROUP`, or `PLURAL` in core.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        match self.0.trim_end_matches('/').split_once('/') {
+            Some(("", plural)) => plural.to_owned(),
+            Some((group, plural)) => format!("{plural}.{group}"),
+            None => self.0.to_string(),
+        }
+    }
+
     /// Its text, which ends in a slash.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -428,6 +428,12 @@ impl Table {
         });
     }
 
+    /// How many watch.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody watches.
     #[must_use]
     pub fn is_watched(&self) -> bool {
