@@ -37,17 +37,24 @@ pub fn check(name: &str) -> Vec<Cause> {
             field: "metadata.name".into(),
         }];
     }
-    let mut causes = Vec::new();
-    if name.len() > LONGEST {
-        causes.push(invalid(format!("must be no more than {LONGEST} bytes")));
-    }
-    if !is_subdomain(name) {
-        causes.push(invalid(SUBDOMAIN.to_owned()));
-    }
-    causes
+    faults(name, "characters").into_iter().map(invalid).collect()
 }
 
-fn is_subdomain(name: &str) -> bool {
+/// What keeps a text from being a DNS subdomain (`IsDNS1123Subdomain`, which upstream has twice: names are counted in `characters`, the prefixes of
+/// labels in `bytes`).
+pub(crate) fn faults(name: &str, unit: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if name.len() > LONGEST {
+        faults.push(format!("must be no more than {LONGEST} {unit}"));
+    }
+    if !is_subdomain(name) {
+        faults.push(SUBDOMAIN.to_owned());
+    }
+    faults
+}
+
+/// Whether it is a DNS subdomain, however long.
+pub(crate) fn is_subdomain(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     name.split('.').all(|label| {
         let bytes = label.as_bytes();
