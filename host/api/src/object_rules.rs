@@ -26,6 +26,11 @@ pub const ORPHAN: &str = "orphan";
 /// Set by `propagationPolicy: Foreground`; the garbage collector deletes the dependants, then takes this off the object.
 pub const FOREGROUND: &str = "foregroundDeletion";
 
+/// What is wrong with the metadata of an object that stands inside another.
+pub(crate) fn validate_embedded(object: &Object, namespaced: bool) -> Vec<crate::status::Cause> {
+    validity::validate_existing(object, namespaced)
+}
+
 /// `metadata.finalizers`.
 fn finalizers(object: &Object) -> impl Iterator<Item = &str> {
     let all = object.metadata.get("finalizers").and_then(Value::as_array);

@@ -8,3 +8,4 @@ mod labels;
 
 pub use fields::{Field, FieldRequirement, FieldSelector, Term, Terms};
 pub use labels::{LabelSelector, Operator, Requirement};
+pub(crate) use labels::{label_key_errors, label_value_errors};

@@ -7,8 +7,10 @@
     reason = "a test that cannot read its own table has failed"
 )]
 
+use outrigger_api::field::go_json;
 use outrigger_api::object::Object;
 use outrigger_api::object_rules::{self, update};
+use outrigger_api::schema::Schema;
 use outrigger_api::status::Cause;
 use serde_json::{Value, json};
 
@@ -41,4 +43,48 @@ fn metadata_is_judged_in_the_words_of_apimachinery() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn schemas_prune_fill_in_and_refuse_as_those_of_custom_resources() {
+    // Go writes 1.0 as 1.
+    let text = |value: &Value| go_json(value);
+    let mut wrong = Vec::new();
+    for case in table(include_str!("golden/rules/schema.json")) {
+        let name = &case["name"];
+        let schema = match Schema::read(&case["schema"]) {
+            Ok(schema) => schema,
+            Err(why) => {
+                wrong.push(format!("{name}: {why}"));
+                continue;
+            }
+        };
+        let mut object = case["object"].clone();
+        let unknown = schema.prune(&mut object);
+        if json!(unknown) != case["unknown"] {
+            wrong.push(format!("{name}\n  pruned {unknown:?}\n  want   {}", case["unknown"]));
+        }
+        let pruned = case.get("pruned").unwrap_or(&case["object"]);
+        if text(&object) != text(pruned) {
+            wrong.push(format!("{name}\n  pruned to {object}\n  want      {pruned}"));
+        }
+        assert_eq!(schema.prune(&mut object), Vec::<String>::new(), "{name}: pruned twice");
+        schema.default(&mut object);
+        if text(&object) != text(&case["defaulted"]) {
+            wrong.push(format!("{name}\n  filled in {object}\n  want      {}", case["defaulted"]));
+        }
+        let mut again = object.clone();
+        schema.default(&mut again);
+        assert_eq!(again, object, "{name}: filled in twice");
+        let causes = sorted(schema.validate(&object));
+        if causes != wanted(&case) {
+            let lines = |causes: &[Cause]| -> Vec<String> {
+                let line = |c: &Cause| format!("    {} {}: {}", c.reason, c.field, c.message);
+                causes.iter().map(line).collect()
+            };
+            let (got, want) = (lines(&causes).join("\n"), lines(&wanted(&case)).join("\n"));
+            wrong.push(format!("{name} of {}\n  got\n{got}\n  want\n{want}", case["object"]["spec"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -7,6 +7,7 @@ use crate::field;
 use crate::names;
 use crate::object::Object;
 use crate::quote::Quoted;
+use crate::selector::{label_key_errors, label_value_errors};
 use crate::status::Cause;
 
 /// Bytes of all annotations, keys and values (`TotalAnnotationSizeLimitB`).
@@ -15,11 +16,9 @@ const ANNOTATIONS: usize = 256 * 1024;
 const MANAGER: usize = 128;
 /// Bytes of a managed subresource (`MaxSubresourceNameLength`).
 const SUBRESOURCE: usize = 256;
-/// Bytes of a label's name, of its value, and of a namespace.
+/// Characters of a namespace.
 const LABEL: usize = 63;
 
-const KEY: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const NAMESPACE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 
 /// What is wrong with the metadata of an object: name (a DNS subdomain), generateName, namespace, generation, labels, annotations, owners,
@@ -73,7 +72,7 @@ pub fn finalizer_warnings(object: &Object, old: Option<&Object>) -> Vec<String> 
     let mut warnings = Vec::new();
     for name in added {
         let mut warn = |why: &str| warnings.push(format!("metadata.finalizers: {}: {why}", Quoted(name)));
-        qualified(name).iter().for_each(|why| warn(why));
+        label_key_errors(name).iter().for_each(|why| warn(why));
         if !name.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&name) {
             let path = if name.contains('.') { " including a path (/)" } else { "" };
             warn(&format!(
@@ -117,14 +116,9 @@ fn rest(object: &Object, namespaced: bool) -> Vec<Cause> {
 fn check_labels(labels: &Map<String, Value>, causes: &mut Vec<Cause>) {
     const AT: &str = "metadata.labels";
     for (key, value) in labels {
-        causes.extend(qualified(key).iter().map(|why| field::invalid(AT, &json!(key), why)));
+        causes.extend(label_key_errors(key).iter().map(|why| field::invalid(AT, &json!(key), why)));
         let text = value.as_str().unwrap_or_default();
-        if text.len() > LABEL {
-            causes.push(field::invalid(AT, value, &format!("must be no more than {LABEL} bytes")));
-        }
-        if !text.is_empty() && !is_key(text) {
-            causes.push(field::invalid(AT, value, VALUE));
-        }
+        causes.extend(label_value_errors(text).iter().map(|why| field::invalid(AT, value, why)));
     }
 }
 
@@ -132,7 +126,7 @@ fn check_annotations(annotations: &Map<String, Value>, causes: &mut Vec<Cause>) 
     const AT: &str = "metadata.annotations";
     let mut bytes = 0_usize;
     for (key, value) in annotations {
-        let faults = qualified(&key.to_lowercase());
+        let faults = label_key_errors(&key.to_lowercase());
         causes.extend(faults.iter().map(|why| field::invalid(AT, &json!(key), why)));
         bytes = bytes
             .saturating_add(key.len())
@@ -188,7 +182,7 @@ fn check_owners(owners: &[Value], causes: &mut Vec<Cause>) {
 fn check_finalizers(object: &Object, causes: &mut Vec<Cause>) {
     const AT: &str = "metadata.finalizers";
     for name in finalizers(object) {
-        causes.extend(qualified(name).iter().map(|why| field::invalid(AT, &json!(name), why)));
+        causes.extend(label_key_errors(name).iter().map(|why| field::invalid(AT, &json!(name), why)));
     }
     let has = |name: &str| finalizers(object).any(|one| one == name);
     if has(ORPHAN) && has(FOREGROUND) {
@@ -254,47 +248,6 @@ fn owner_json(owner: &Value) -> String {
     out.pop();
     out.push('}');
     out
-}
-
-/// What keeps a text from being a qualified name, a label's key: an optional DNS subdomain, a slash, a name.
-fn qualified(text: &str) -> Vec<String> {
-    let mut faults = Vec::new();
-    let mut parts = text.split('/');
-    let name = match (parts.next(), parts.next(), parts.next()) {
-        (Some(prefix), Some(name), None) => {
-            if prefix.is_empty() {
-                faults.push("prefix part must be non-empty".to_owned());
-            } else {
-                faults.extend(
-                    names::faults(prefix, "bytes")
-                        .into_iter()
-                        .map(|why| format!("prefix part {why}")),
-                );
-            }
-            name
-        }
-        (Some(name), None, _) => name,
-        _ => {
-            return vec![format!(
-                "a valid label key {KEY} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            )];
-        }
-    };
-    if name.is_empty() {
-        faults.push("name part must be non-empty".to_owned());
-    } else if name.len() > LABEL {
-        faults.push(format!("name part must be no more than {LABEL} bytes"));
-    }
-    if !is_key(name) {
-        faults.push(format!("name part {KEY}"));
-    }
-    faults
-}
-
-fn is_key(name: &str) -> bool {
-    let bytes = name.as_bytes();
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 /// What keeps a text from being a DNS label.

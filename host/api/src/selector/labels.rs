@@ -411,7 +411,8 @@ const KEY_WORDS: &str = "must consist of alphanumeric characters, '-', '_' or '.
 const VALUE_WORDS: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const PREFIX_WORDS: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-fn label_key_errors(key: &str) -> Vec<String> {
+/// What keeps a text from being the key of a label, which upstream calls a qualified name.
+pub(crate) fn label_key_errors(key: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = match key.split('/').collect::<Vec<_>>().as_slice() {
         [name] => *name,
@@ -446,7 +447,8 @@ fn label_key_errors(key: &str) -> Vec<String> {
     wrong
 }
 
-fn label_value_errors(value: &str) -> Vec<&'static str> {
+/// What keeps a text from being the value of a label.
+pub(crate) fn label_value_errors(value: &str) -> Vec<&'static str> {
     let mut wrong = Vec::new();
     if value.len() > 63 {
         wrong.push("must be no more than 63 bytes");
