@@ -13,8 +13,12 @@
 //!
 //! Nothing here knows what an object is. The watch cache over a store is [`crate::kept`].
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod memory;
+mod sequence;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +78,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Future`], or the store cannot be asked.
     async fn compact(&self, revision: u64) -> Result<(), StoreError>;
+
+    /// The resources that have objects now, in the order of their bytes: what an export of everything walks through.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    async fn prefixes(&self) -> Result<Vec<Prefix>, StoreError>;
 }
 
 /// Names a resource: all its keys begin so.
@@ -280,6 +290,13 @@ impl Prefix {
         &self.0
     }
 
+    /// A prefix as [`Prefix::as_str`] says it; `None` if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        matches!(&*parts, [_, plural, ""] if !plural.is_empty()).then(|| Self(text.into()))
+    }
+
     /// One of its objects.
     #[must_use]
     pub fn object(&self, key: &Key) -> ObjectKey {
@@ -313,8 +330,20 @@ impl ObjectKey {
     /// The resource that it belongs to.
     #[must_use]
     pub fn prefix(&self) -> Prefix {
+        Prefix(self.prefix_str().into())
+    }
+
+    /// The same without a copy.
+    pub(crate) fn prefix_str(&self) -> &str {
         let end = self.0.match_indices('/').nth(1).map_or(self.0.len(), |(at, _)| at + 1);
-        Prefix(self.0.get(..end).unwrap_or_default().into())
+        self.0.get(..end).unwrap_or_default()
+    }
+}
+
+/// By its bytes, as a key is compared.
+impl Borrow<str> for Prefix {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
