@@ -205,6 +205,25 @@ impl Moment {
         }
     }
 
+    /// What was kept elsewhere: objects in any order, changes in their order, one for each revision behind `oldest`.
+    pub(super) fn load(revision: u64, oldest: u64, objects: Vec<Stored>, past: Vec<Happened>) -> Self {
+        let mut moment = Self {
+            revision,
+            oldest,
+            floor: revision,
+            ..Self::empty()
+        };
+        for object in objects {
+            let of = moment.resource(&object.key);
+            of.last = of.last.max(object.revision);
+            of.objects.insert(object.key.clone(), object);
+        }
+        for happened in past {
+            moment.remember(Arc::new(happened));
+        }
+        moment
+    }
+
     /// The resources that have objects.
     pub(super) fn prefixes(&self) -> Vec<Prefix> {
         let with = self.resources.iter().filter(|(_, of)| !of.objects.is_empty());
