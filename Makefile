@@ -53,8 +53,9 @@ bench: tools guests ## Figures: fresh calls, one tick, memory, and serving besid
 	$(CARGO) build --release --locked -p outrigger -p local-kubelet -p outrigger-e2e --features outrigger-e2e/cluster
 	@scripts/bench
 
-soak: tools ## Memory over 10^6 fresh calls and 10^3 versions of a plugin: flat, or it fails
-	$(TESTS) --test soak -- --ignored --nocapture --test-threads 1
+soak: tools ## Memory over 10^6 fresh calls and 10^3 versions of a plugin: flat, or it fails; a store under 10^3 kills and 10^4 power cuts
+	$(TESTS) --test soak --test crash -- --ignored --nocapture --test-threads 1
+	$(TESTS) --lib power_cuts -- --ignored --nocapture --test-threads 1
 
 fuzz: tools ## What strangers send, by chance: each target for FUZZ_SECONDS (20)
 	@scripts/need c++ "a C++ compiler for libFuzzer: apt-get install g++, or your system's"

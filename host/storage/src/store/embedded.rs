@@ -118,16 +118,24 @@ impl Embedded {
                 }
             })
             .map_err(|e| StoreError::Unavailable(format!("no thread for it: {e}")))?;
-        let Ok(sequence) = opening.recv() else {
-            let panic = thread.join().err();
-            let why = panic.as_ref().map_or("no reason", |panic| said(panic.as_ref()));
-            return Err(StoreError::Damaged {
-                path,
-                why: format!("reading it failed: {why}"),
-            });
+        let sequence = match opening.recv() {
+            Ok(Ok(sequence)) => sequence,
+            Ok(Err(error)) => {
+                // It gives up the lock when it ends.
+                let _ = thread.join();
+                return Err(error);
+            }
+            Err(_) => {
+                let panic = thread.join().err();
+                let why = panic.as_ref().map_or("no reason", |panic| said(panic.as_ref()));
+                return Err(StoreError::Damaged {
+                    path,
+                    why: format!("reading it failed: {why}"),
+                });
+            }
         };
         Ok(Self {
-            sequence: sequence?,
+            sequence,
             queue: Mutex::new(Some(send)),
             thread: Mutex::new(Some(thread)),
         })

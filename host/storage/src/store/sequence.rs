@@ -224,6 +224,12 @@ impl Moment {
         moment
     }
 
+    /// All objects, by their keys.
+    #[cfg(test)]
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Stored> {
+        self.resources.values().flat_map(|of| of.objects.values())
+    }
+
     /// The resources that have objects.
     pub(super) fn prefixes(&self) -> Vec<Prefix> {
         let with = self.resources.iter().filter(|(_, of)| !of.objects.is_empty());

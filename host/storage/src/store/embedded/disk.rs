@@ -138,7 +138,9 @@ impl Disk {
     pub(super) fn acknowledge(&self, revision: u64) -> io::Result<()> {
         let [even, odd] = SLOTS;
         let turn = std::mem::take(&mut self.state().turn);
-        self.0.medium.write(if turn { odd } else { even }, &frame::acknowledged(revision))?;
+        self.0
+            .medium
+            .write(if turn { odd } else { even }, &frame::acknowledged(revision))?;
         self.state().turn = !turn;
         Ok(())
     }
