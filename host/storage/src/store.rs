@@ -16,6 +16,7 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
+pub mod etcd;
 pub mod frame;
 pub mod memory;
 mod sequence;
