@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use outrigger_storage::Shelf;
+use outrigger_storage::store::embedded::Embedded;
+use outrigger_storage::store::etcd::{Etcd, EtcdOptions, EtcdTimeouts};
 use outrigger_storage::store::memory::Memory;
 use outrigger_storage::store::{Keep, Store};
 use tokio::runtime::Handle;
@@ -82,6 +84,18 @@ impl Flags {
         Ok(Shelf::new(store, keep, Handle::current(), tasks.clone(), stop.clone()))
     }
 
+    fn etcd(&self, keep: Keep) -> EtcdOptions {
+        EtcdOptions {
+            servers: self.etcd_servers.clone(),
+            ca: self.etcd_cafile.clone(),
+            cert: self.etcd_certfile.clone(),
+            key: self.etcd_keyfile.clone(),
+            prefix: self.etcd_prefix.clone(),
+            timeouts: EtcdTimeouts::default(),
+            keep,
+        }
+    }
+
     async fn store(&self, keep: Keep) -> Result<Option<Arc<dyn Store>>> {
         let said = match (&self.data_dir, self.etcd_servers.is_empty()) {
             (Some(_), _) => Some(Backend::Embedded),
@@ -91,12 +105,17 @@ impl Flags {
         let store: Arc<dyn Store> = match (self.storage_backend.or(said), &self.data_dir) {
             (None, _) => return Ok(None),
             (Some(Backend::Memory), _) => Arc::new(Memory::new(keep)),
-            (Some(Backend::Embedded), Some(_folder)) => bail!("not yet"),
+            // It reads a file.
+            (Some(Backend::Embedded), Some(folder)) => {
+                let folder = folder.clone();
+                let opened = tokio::task::spawn_blocking(move || Embedded::open(&folder, keep)).await?;
+                Arc::new(opened.context("--data-dir")?)
+            }
             (Some(Backend::Embedded), None) => bail!("--storage-backend=embedded needs --data-dir DIR"),
             (Some(Backend::Etcd3), _) if self.etcd_servers.is_empty() => {
                 bail!("--storage-backend=etcd3 needs --etcd-servers URLS")
             }
-            (Some(Backend::Etcd3), _) => bail!("not yet"),
+            (Some(Backend::Etcd3), _) => Arc::new(Etcd::open(self.etcd(keep)).await.context("--etcd-servers")?),
         };
         Ok(Some(store))
     }
