@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use outrigger_api::kept::{parts, write};
-use outrigger_api::object::{NotAnObject, Object};
+use outrigger_api::kept::write;
+use outrigger_api::object::Object;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::live::unlabelled;
+use crate::interned::Interned;
 use crate::store::{Changed, Expected, Keep, PageOf, Prefix, Store, StoreError, Stored, Told, Write};
-use crate::{Entry, Key, Meta, NotYet, Row, Snapshot, Table};
+use crate::{Entry, Key, NotYet, Row, Snapshot, Table};
 
 /// One resource's objects.
 pub struct Kept {
@@ -34,8 +34,7 @@ pub struct Kept {
     trouble: Mutex<Option<String>>,
     /// Objects that are no objects.
     unreadable: Mutex<BTreeMap<Key, String>>,
-    /// The API version of the last object: most have the same.
-    version: Mutex<Arc<str>>,
+    interned: Interned,
 }
 
 /// Why objects cannot be read.
@@ -78,7 +77,7 @@ impl Kept {
             filled: watch::Sender::new(false),
             trouble: Mutex::default(),
             unreadable: Mutex::default(),
-            version: Mutex::new("".into()),
+            interned: Interned::default(),
         }
     }
 
@@ -167,7 +166,8 @@ impl Kept {
     /// # Errors
     /// [`StoreError::Conflict`] if what is there is not what was expected, and whatever else keeps the store from it.
     pub async fn put(&self, key: &Key, expected: Expected, object: &Object) -> Result<Arc<Entry>, Why> {
-        let value = Bytes::from(write(object));
+        // Without the room that it was written in.
+        let value = Bytes::from(write(object).into_boxed_slice());
         let of = self.prefix.object(key);
         let revision = self
             .store
@@ -206,7 +206,7 @@ impl Kept {
     /// # Errors
     /// [`Why::Unreadable`].
     pub fn entry(&self, key: &Key, stored: &Stored) -> Result<Arc<Entry>, Why> {
-        match self.row(key.clone(), &stored.value) {
+        match Row::of(key.clone(), &stored.value, &self.interned) {
             Ok(row) => Ok(Arc::new(Entry::kept(row, stored.revision))),
             Err(why) => Err(Why::Unreadable {
                 key: key.clone(),
@@ -319,7 +319,7 @@ impl Kept {
     fn readable(&self, stored: &Stored) -> Option<Row> {
         let key = self.prefix.key(&stored.key)?;
         let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.row(key.clone(), &stored.value) {
+        match Row::of(key.clone(), &stored.value, &self.interned) {
             Ok(row) => {
                 unreadable.remove(&key);
                 Some(row)
@@ -330,50 +330,6 @@ impl Kept {
                 None
             }
         }
-    }
-
-    fn row(&self, key: Key, value: &Bytes) -> Result<Row, NotAnObject> {
-        let (value, parts) = match parts(value, &key.namespace, &key.name)? {
-            Some(parts) => (value.clone(), parts),
-            // Written by somebody else: once more, as we would have.
-            None => {
-                let mut object = Object::read(value)?;
-                object.set("name", &key.name);
-                object.set("namespace", &key.namespace);
-                let value = Bytes::from(write(&object));
-                let parts = parts(&value, &key.namespace, &key.name)?;
-                (
-                    value,
-                    parts.ok_or(NotAnObject::Metadata("name".to_owned(), "that of its key"))?,
-                )
-            }
-        };
-        let labels = match parts.labels.is_empty() {
-            true => unlabelled(),
-            false => Arc::new(parts.labels),
-        };
-        Ok(Row {
-            key,
-            created: None,
-            meta: Some(Box::new(Meta {
-                labels,
-                json: value.slice(parts.meta),
-                protobuf: [].into(),
-                version: "".into(),
-                kept: Some(self.interned(&parts.api_version)),
-            })),
-            fields: value.slice(parts.fields),
-            protobuf: [].into(),
-            cells: [].into(),
-        })
-    }
-
-    fn interned(&self, version: &str) -> Arc<str> {
-        let mut last = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        if **last != *version {
-            *last = version.into();
-        }
-        Arc::clone(&last)
     }
 }
 

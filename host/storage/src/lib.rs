@@ -2,6 +2,7 @@
 //! own small state.
 
 pub mod history;
+pub mod interned;
 pub mod kept;
 pub mod kv;
 pub mod live;
@@ -13,6 +14,7 @@ pub mod store;
 pub mod table;
 
 pub use history::{Batch, Before, Change, Encoded, Representation, TooOld};
+pub use interned::Interned;
 pub use kept::{Kept, Why};
 pub use kv::{KeyValues, KvError, Store};
 pub use live::{Labels, LiveIndex, Nothing};

@@ -4,8 +4,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use outrigger_api::kept::{parts, write};
+use outrigger_api::object::{NotAnObject, Object};
 
 use crate::Labels;
+use crate::interned::Interned;
 use crate::live::unlabelled;
 
 /// Names a row; ordered as upstream lists (namespace, then name, by bytes).
@@ -98,6 +101,52 @@ impl std::fmt::Display for Key {
         } else {
             write!(f, "{}/{}", self.namespace, self.name)
         }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// The row of an object as it is kept: its parts are pieces of the document's bytes. A document that was not written by
+    /// [`outrigger_api::kept::write`] is first written as that does it.
+    ///
+    /// # Errors
+    /// It is no object of this key.
+    pub fn of(key: Key, document: &Bytes, interned: &Interned) -> Result<Self, NotAnObject> {
+        let (document, parts) = match parts(document, &key.namespace, &key.name)? {
+            Some(parts) => (document.clone(), parts),
+            None => {
+                let mut object = Object::read(document)?;
+                object.set("name", &key.name);
+                object.set("namespace", &key.namespace);
+                let document = Bytes::from(write(&object).into_boxed_slice());
+                let parts = parts(&document, &key.namespace, &key.name)?;
+                (
+                    document,
+                    parts.ok_or(NotAnObject::Metadata("name".to_owned(), "that of its key"))?,
+                )
+            }
+        };
+        Ok(Self {
+            key,
+            created: None,
+            meta: Some(Box::new(Meta {
+                labels: interned.labels(parts.labels),
+                json: document.slice(parts.meta),
+                protobuf: [].into(),
+                version: "".into(),
+                kept: Some(interned.version(&parts.api_version)),
+            })),
+            fields: document.slice(parts.fields),
+            protobuf: [].into(),
+            cells: [].into(),
+        })
+    }
+
+    /// The API version in which it is kept, if it is.
+    #[must_use]
+    pub fn kept_version(&self) -> Option<&Arc<str>> {
+        self.meta.as_ref()?.kept.as_ref()
     }
 }
 

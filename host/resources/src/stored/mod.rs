@@ -6,6 +6,7 @@
 //!
 //! A strategy that fails refuses writes with a Status; reads, watches and deletes go on, so that namespaces stay deletable.
 
+pub(crate) mod convert;
 mod failure;
 pub(crate) mod lifecycle;
 
