@@ -1,6 +1,7 @@
 //! The cells of a Table for objects that bring none: by the columns' JSONPaths, as a CRD's printer columns
 //! (apiextensions `tableconvertor.go`).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::SystemTime;
 
 use outrigger_manifest::Column;
@@ -11,7 +12,28 @@ use crate::time::{Timestamp, human_duration};
 
 /// The columns of one resource, read once.
 #[derive(Debug, Clone, Default)]
-pub struct Cells(Vec<(Option<JsonPath>, String)>);
+pub struct Cells {
+    columns: Vec<(Option<JsonPath>, String)>,
+    /// Equal columns have equal numbers.
+    number: u64,
+}
+
+/// What the columns have found in one object. Ages are written when somebody reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The columns' number.
+    of: u64,
+    /// The cells with commas between; where an age belongs there is nothing.
+    text: Box<[u8]>,
+    /// Where in the text an age belongs, and the second since which it counts.
+    ages: Box<[(u32, i64)]>,
+}
+
+/// A cell.
+enum Cell {
+    Value(Value),
+    Age(i64),
+}
 
 // === impl Cells ===
 
@@ -19,33 +41,77 @@ impl Cells {
     /// A path that cannot be read gives empty cells, as a CRD's would.
     #[must_use]
     pub fn of(columns: &[Column]) -> Self {
-        Self(
-            columns
+        let mut hasher = DefaultHasher::new();
+        for column in columns {
+            (&column.json_path, &column.kind).hash(&mut hasher);
+        }
+        Self {
+            columns: columns
                 .iter()
                 .map(|c| (JsonPath::parse(&c.json_path).ok(), c.kind.clone()))
                 .collect(),
-        )
+            number: hasher.finish(),
+        }
     }
 
     /// The cells of one object with commas between, without outer brackets. Ages are as of `now`.
     #[must_use]
     pub fn write(&self, object: &Value, now: SystemTime) -> Vec<u8> {
         let mut out = Vec::new();
-        for (i, (path, kind)) in self.0.iter().enumerate() {
+        self.find(object).write(&mut out, now);
+        out
+    }
+
+    /// The cells of one object, to be remembered with it.
+    #[must_use]
+    pub fn find(&self, object: &Value) -> Found {
+        let (mut text, mut ages) = (Vec::new(), Vec::new());
+        for (i, (path, kind)) in self.columns.iter().enumerate() {
             if i > 0 {
-                out.push(b',');
+                text.push(b',');
             }
             let value = path.as_ref().and_then(|path| path.first(object));
-            let cell = value.and_then(|value| cell(kind, value, now)).unwrap_or(Value::Null);
-            // Writing to memory does not fail.
-            let _ = serde_json::to_writer(&mut out, &cell);
+            match value.and_then(|value| cell(kind, value)).unwrap_or(Cell::Value(Value::Null)) {
+                // Writing to memory does not fail.
+                Cell::Value(value) => drop(serde_json::to_writer(&mut text, &value)),
+                Cell::Age(since) => ages.push((u32::try_from(text.len()).unwrap_or(u32::MAX), since)),
+            }
         }
-        out
+        Found {
+            of: self.number,
+            text: text.into(),
+            ages: ages.into(),
+        }
     }
 }
 
-fn cell(kind: &str, value: &Value, now: SystemTime) -> Option<Value> {
-    match (kind, value) {
+// === impl Found ===
+
+impl Found {
+    /// Whether these columns would find the same.
+    #[must_use]
+    pub fn is_of(&self, cells: &Cells) -> bool {
+        self.of == cells.number
+    }
+
+    /// Appends the cells with commas between, without outer brackets. Ages are as of `now`.
+    pub fn write(&self, out: &mut Vec<u8>, now: SystemTime) {
+        let mut written = 0;
+        for (at, since) in &self.ages {
+            let at = usize::try_from(*at).unwrap_or(usize::MAX);
+            out.extend_from_slice(self.text.get(written..at).unwrap_or_default());
+            out.push(b'"');
+            let now = Timestamp::from(now).seconds();
+            out.extend_from_slice(human_duration(now.saturating_sub(*since)).as_bytes());
+            out.push(b'"');
+            written = at;
+        }
+        out.extend_from_slice(self.text.get(written..).unwrap_or_default());
+    }
+}
+
+fn cell(kind: &str, value: &Value) -> Option<Cell> {
+    let value = match (kind, value) {
         (_, Value::Null) => (kind == "string").then(|| "<nil>".into()),
         ("string", Value::String(_)) | ("boolean", Value::Bool(_)) => Some(value.clone()),
         // What is no text is printed as one.
@@ -56,17 +122,13 @@ fn cell(kind: &str, value: &Value, now: SystemTime) -> Option<Value> {
             number.as_i64().or_else(whole).map(Value::from)
         }
         ("number", Value::Number(_)) => Some(value.clone()),
-        ("date", Value::String(text)) => Some(match Timestamp::parse(text) {
-            Ok(time) => age(time, now).into(),
-            Err(_) => "<invalid>".into(),
-        }),
+        ("date", Value::String(text)) => match Timestamp::parse(text) {
+            Ok(time) => return Some(Cell::Age(time.seconds())),
+            Err(_) => Some("<invalid>".into()),
+        },
         _ => None,
-    }
-}
-
-fn age(of: Timestamp, now: SystemTime) -> String {
-    let now = Timestamp::from(now).seconds();
-    human_duration(now.saturating_sub(of.seconds()))
+    };
+    value.map(Cell::Value)
 }
 
 #[cfg(test)]
@@ -107,5 +169,23 @@ mod tests {
             let cells: Value = serde_json::from_slice(&[b"[", &*written, b"]"].concat()).unwrap();
             assert_eq!(cells, json!([want, null]), "{kind} {value}");
         }
+    }
+
+    #[test]
+    fn what_was_found_grows_older() {
+        let columns = [
+            Column::date("Age").path(".at"),
+            Column::string("x").path(".x"),
+            Column::date("Since").path(".at"),
+        ];
+        let cells = Cells::of(&columns);
+        let found = cells.find(&json!({"at": "1970-01-01T00:00:00Z", "x": "a"}));
+        for (seconds, want) in [(1, r#""1s","a","1s""#), (7_200, r#""120m","a","120m""#)] {
+            let mut out = Vec::new();
+            found.write(&mut out, UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
+        assert!(found.is_of(&Cells::of(&columns)));
+        assert!(!found.is_of(&Cells::of(&columns[1..])));
     }
 }

@@ -96,6 +96,8 @@ static REST: Shape = Shape::Fields(&[
     Field("finalizers", 14, Kind::Texts),
     Field("managedFields", 17, Kind::Many(&MANAGED)),
 ]);
+/// What [`REST`] lacks where labels are not the host's.
+static LABELS: Shape = Shape::Fields(&[Field("labels", 11, Kind::Pairs)]);
 static OWNER: Shape = Shape::Fields(&[
     Field("kind", 1, Kind::Text),
     Field("name", 3, Kind::Text),
@@ -279,6 +281,15 @@ fn known(mut metadata: Map<String, Value>) -> Result<Map<String, Value>, NotAnOb
     Ok(out)
 }
 
+/// Members of `ObjectMeta`, finished JSON without braces, as protobuf fields: all but name, namespace and resourceVersion.
+#[must_use]
+pub fn metadata_protobuf(members: &[u8]) -> Vec<u8> {
+    let metadata = serde_json::from_slice(&[b"{", members, b"}"].concat()).unwrap_or_default();
+    let mut out = write(&REST, &metadata);
+    out.extend(write(&LABELS, &metadata));
+    out
+}
+
 /// The members of the metadata that `ObjectMeta` does not know.
 pub fn unknown_members(metadata: &Map<String, Value>) -> impl Iterator<Item = &str> {
     metadata
@@ -402,5 +413,8 @@ mod tests {
         let with = object.rest(true);
         assert!(String::from_utf8_lossy(&with.json).contains(r#""resourceVersion":"7""#));
         assert!(with.protobuf.ends_with(&[0x32, 1, b'7']));
+        let kept = metadata_protobuf(br#""uid":"u","labels":{"a":"b"}"#);
+        assert_eq!(kept, [0x2a, 1, b'u', 0x5a, 6, 0x0a, 1, b'a', 0x12, 1, b'b']);
+        assert!(metadata_protobuf(b"").is_empty());
     }
 }

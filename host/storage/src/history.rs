@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use outrigger_api::media::Media;
 use outrigger_api::table::IncludeObject;
+use tokio::sync::OnceCell;
 
 use crate::{Entry, Snapshot};
 
@@ -50,7 +51,11 @@ pub struct Batch {
     revision: u64,
     made: Instant,
     encoded: Mutex<Vec<(Representation, Arc<Encoded>)>>,
+    converted: Mutex<Vec<(Arc<str>, Converted)>>,
 }
+
+/// The changes of a batch as another version says them, as soon as somebody has asked for them.
+type Converted = Arc<OnceCell<Arc<[Change]>>>;
 
 /// How a batch is written. Watchers with equal ones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +136,37 @@ impl Batch {
             revision,
             made: Instant::now(),
             encoded: Mutex::default(),
+            converted: Mutex::default(),
         }
+    }
+
+    /// The table's revision before the first of them.
+    pub(crate) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// The changes with their objects in another version: made by the first watcher that asks, who passes how, and shared with the others,
+    /// who wait for it. If it fails the next one tries.
+    ///
+    /// # Errors
+    /// Those of `convert`.
+    pub async fn converted<E, F>(&self, version: &Arc<str>, convert: impl FnOnce() -> F) -> Result<Arc<[Change]>, E>
+    where
+        F: Future<Output = Result<Vec<Change>, E>>,
+    {
+        let cell = {
+            let mut known = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
+            match known.iter().find(|(v, _)| v == version) {
+                Some((_, cell)) => Arc::clone(cell),
+                None => {
+                    let cell = Converted::default();
+                    known.push((Arc::clone(version), Arc::clone(&cell)));
+                    cell
+                }
+            }
+        };
+        let changes = cell.get_or_try_init(|| async { Ok(convert().await?.into()) });
+        Ok(Arc::clone(changes.await?))
     }
 
     /// The changes.

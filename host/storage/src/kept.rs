@@ -10,6 +10,7 @@
 //! watchers are told what is different.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Kept {
     trouble: Mutex<Option<String>>,
     /// Objects that are no objects.
     unreadable: Mutex<BTreeMap<Key, String>>,
+    /// Whether there are none of them.
+    is_whole: AtomicBool,
     interned: Interned,
 }
 
@@ -61,6 +64,8 @@ pub enum Why {
 
 /// Objects listed at once.
 const PAGE: usize = 500;
+/// Between two looks for what is too old.
+const TRIM_EVERY: Duration = Duration::from_secs(30);
 /// Between two attempts to follow a store that cannot be reached; it grows up to the second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -77,6 +82,7 @@ impl Kept {
             filled: watch::Sender::new(false),
             trouble: Mutex::default(),
             unreadable: Mutex::default(),
+            is_whole: AtomicBool::new(true),
             interned: Interned::default(),
         }
     }
@@ -104,9 +110,9 @@ impl Kept {
     /// # Errors
     /// [`Why::Starting`], or [`Why::Unreadable`] of the first object that is none: a list without it would be a lie.
     pub fn check(&self) -> Result<(), Why> {
-        if !*self.filled.borrow() {
-            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(Why::Starting(trouble.clone()));
+        self.check_filled()?;
+        if self.is_whole.load(Ordering::Acquire) {
+            return Ok(());
         }
         let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         match unreadable.first_key_value() {
@@ -116,6 +122,14 @@ impl Kept {
             }),
             None => Ok(()),
         }
+    }
+
+    fn check_filled(&self) -> Result<(), Why> {
+        if *self.filled.borrow() {
+            return Ok(());
+        }
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(Why::Starting(trouble.clone()))
     }
 
     /// Ends when the first list is there.
@@ -143,13 +157,23 @@ impl Kept {
             let stored = self.store.get(&self.prefix.object(key)).await?;
             return stored.map(|stored| self.entry(key, &stored)).transpose();
         }
-        if !*self.filled.borrow() {
-            self.check()?;
-        }
+        self.check_filled()?;
         let revision = self.store.revision(&self.prefix).await?;
+        self.get_since(key, revision, patience).await
+    }
+
+    /// One object as it was at this revision or later; at 0 whatever is at hand.
+    ///
+    /// # Errors
+    /// [`Why`]; [`Why::Late`] after `patience`.
+    pub async fn get_since(&self, key: &Key, revision: u64, patience: Duration) -> Result<Option<Arc<Entry>>, Why> {
+        self.check_filled()?;
         let snapshot = self.table.reached(revision, patience).await?;
         if let Some(entry) = snapshot.rows.get(key) {
             return Ok(Some(Arc::clone(entry)));
+        }
+        if self.is_whole.load(Ordering::Acquire) {
+            return Ok(None);
         }
         let unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         match unreadable.get(key) {
@@ -253,18 +277,27 @@ impl Kept {
         }
         let mut changes = self.store.watch(&self.prefix, self.table.snapshot().revision()).await?;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        while let Some(told) = changes.next().await {
-            match told? {
-                Told::Changes(changes) => self.apply(&changes),
-                Told::Progress(revision) => self.table.progress(revision),
+        let mut trims = tokio::time::interval(TRIM_EVERY);
+        loop {
+            let told = tokio::select! {
+                told = changes.next() => told,
+                _ = trims.tick() => {
+                    self.table.trim();
+                    continue;
+                }
+            };
+            match told.transpose()? {
+                Some(Told::Changes(changes)) => self.apply(&changes),
+                Some(Told::Progress(revision)) => self.table.progress(revision),
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     async fn fill(&self) -> Result<(), StoreError> {
         let first = self.table.snapshot().revision() == 0;
-        let (items, revision) = match self.store.oldest().filter(|_| first) {
+        self.unreadable(BTreeMap::clear);
+        let (rows, revision) = match self.store.oldest().filter(|_| first) {
             // With the past that the store still has, watchers of before a restart go on.
             Some(oldest) => match self.list(Some(oldest)).await {
                 Err(StoreError::Compacted { .. } | StoreError::Future { .. }) => self.list(None).await?,
@@ -272,16 +305,13 @@ impl Kept {
             },
             None => self.list(None).await?,
         };
-        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let rows = items
-            .iter()
-            .filter_map(|stored| Some((stored.revision, self.readable(stored)?)));
         self.table.refill(rows, revision);
         self.filled.send_replace(true);
         Ok(())
     }
 
-    async fn list(&self, at: Option<u64>) -> Result<(Vec<Stored>, u64), StoreError> {
+    /// All objects; each page is read before the next is asked for, so that other tasks have their turn in between.
+    async fn list(&self, at: Option<u64>) -> Result<(Vec<(u64, Row)>, u64), StoreError> {
         let mut all = Vec::new();
         let mut of = PageOf {
             limit: PAGE,
@@ -290,46 +320,59 @@ impl Kept {
         };
         loop {
             let page = self.store.list(&self.prefix, &of).await?;
-            all.extend(page.items);
+            let rows = page.items.iter();
+            all.extend(rows.filter_map(|stored| Some((stored.revision, self.readable(stored)?))));
             // All pages are of the moment of the first.
             of.at = Some(page.revision);
-            of.behind = all.last().map(|stored| stored.key.clone());
+            of.behind = page.items.last().map(|stored| stored.key.clone());
             if !page.more {
                 return Ok((all, page.revision));
             }
+            tokio::task::yield_now().await;
         }
     }
 
     fn apply(&self, changes: &[Changed]) {
         let Some(last) = changes.last() else { return };
-        let rows = changes.iter().filter_map(|change| {
-            let key = self.prefix.key(&change.key)?;
-            match &change.after {
-                None => {
-                    self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-                    Some((change.revision, key, None))
-                }
-                // What cannot be read is not there for readers, and is complained of.
-                Some(stored) => Some((change.revision, key, self.readable(stored))),
-            }
-        });
+        // Read before the table is locked.
+        let rows: Vec<(u64, Key, Option<Row>)> = changes
+            .iter()
+            .filter_map(|change| {
+                let key = self.prefix.key(&change.key)?;
+                let row = match &change.after {
+                    None => {
+                        self.unreadable(|all| drop(all.remove(&key)));
+                        None
+                    }
+                    // What cannot be read is not there for readers, and is complained of.
+                    Some(stored) => self.readable(stored),
+                };
+                Some((change.revision, key, row))
+            })
+            .collect();
         self.table.apply(rows, last.revision);
     }
 
     fn readable(&self, stored: &Stored) -> Option<Row> {
         let key = self.prefix.key(&stored.key)?;
-        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         match Row::of(key.clone(), &stored.value, &self.interned) {
             Ok(row) => {
-                unreadable.remove(&key);
+                self.unreadable(|all| drop(all.remove(&key)));
                 Some(row)
             }
             Err(why) => {
                 tracing::error!("what is stored as {} is no object: {why}", stored.key);
-                unreadable.insert(key, why.to_string());
+                self.unreadable(|all| drop(all.insert(key, why.to_string())));
                 None
             }
         }
+    }
+
+    /// Changes what is known of objects that are none; there are hardly ever any.
+    fn unreadable(&self, change: impl FnOnce(&mut BTreeMap<Key, String>)) {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut unreadable);
+        self.is_whole.store(unreadable.is_empty(), Ordering::Release);
     }
 }
 

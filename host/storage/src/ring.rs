@@ -7,11 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-
 use crate::history::{Batch, Before, Change, TooOld};
 use crate::store::Keep;
-use crate::{Entry, Key};
+use crate::{Entry, Snapshot};
 
 /// The past of a table.
 #[derive(Debug)]
@@ -39,10 +37,10 @@ impl Ring {
         }
     }
 
-    /// Remembers changes; `after` is the table's revision before them, `revision` the one with them.
-    pub(crate) fn record(&mut self, changes: Vec<Change>, after: u64, revision: u64) {
+    /// Remembers changes, and returns them as watchers get them; `after` is the table's revision before them, `revision` the one with them.
+    pub(crate) fn record(&mut self, changes: Vec<Change>, after: u64, revision: u64) -> Option<Arc<Batch>> {
         if changes.is_empty() {
-            return;
+            return None;
         }
         // What is new is in the table anyway; what it has replaced is alive because of us.
         let bytes = changes
@@ -50,9 +48,10 @@ impl Ring {
             .map(|change| CHANGE + before(change).map_or(0, |e| size(e)))
             .sum();
         self.bytes += bytes;
-        self.batches
-            .push_back((Arc::new(Batch::new(changes, after, revision)), bytes));
+        let batch = Arc::new(Batch::new(changes, after, revision));
+        self.batches.push_back((Arc::clone(&batch), bytes));
         self.trim();
+        Some(batch)
     }
 
     /// Forgets what is too old or too much.
@@ -88,22 +87,6 @@ impl Ring {
         Ok(self.batches.iter().skip(at).map(|(batch, _)| Arc::clone(batch)).collect())
     }
 
-    /// The rows as they were at `revision`, of those that are there now.
-    pub(crate) fn undone(&self, mut rows: OrdMap<Key, Arc<Entry>>, revision: u64) -> Result<OrdMap<Key, Arc<Entry>>, TooOld> {
-        self.check(revision)?;
-        let newer = self.batches.iter().rev().map(|(batch, _)| batch);
-        for batch in newer.take_while(|batch| batch.revision() > revision) {
-            for change in batch.changes().iter().rev().take_while(|change| change.revision > revision) {
-                match (before(change), &change.after) {
-                    (Some(was), _) => drop(rows.insert(was.row.key.clone(), Arc::clone(was))),
-                    (None, Some(new)) => drop(rows.remove(&new.row.key)),
-                    (None, None) => {}
-                }
-            }
-        }
-        Ok(rows)
-    }
-
     fn check(&self, revision: u64) -> Result<(), TooOld> {
         if revision < self.floor {
             return Err(TooOld {
@@ -112,6 +95,25 @@ impl Ring {
             });
         }
         Ok(())
+    }
+}
+
+/// The rows as they were at `revision`, of those that are there now and all changes since.
+pub(crate) fn undone(now: &Snapshot, newer: &[Arc<Batch>], revision: u64) -> Snapshot {
+    let mut rows = now.rows.clone();
+    for batch in newer.iter().rev() {
+        for change in batch.changes().iter().rev().take_while(|change| change.revision > revision) {
+            match (before(change), &change.after) {
+                (Some(was), _) => drop(rows.insert(was.row.key.clone(), Arc::clone(was))),
+                (None, Some(new)) => drop(rows.remove(&new.row.key)),
+                (None, None) => {}
+            }
+        }
+    }
+    Snapshot {
+        rows,
+        revision,
+        changed: revision,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use outrigger_api::cells::Found;
 use outrigger_api::kept::{parts, write};
 use outrigger_api::object::{NotAnObject, Object};
 
@@ -54,7 +56,7 @@ pub struct Meta {
 }
 
 /// A row as a snapshot holds it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Entry {
     /// The row.
     pub row: Row,
@@ -73,6 +75,8 @@ pub struct Entry {
     pub(crate) appeared: u64,
     /// Since which revision it has these labels.
     pub(crate) relabelled: u64,
+    /// What columns have found in it, for whoever prints it next. A row that brings its cells has no need of it.
+    pub found: ArcSwapOption<Found>,
 }
 
 /// The source of rows that a store keeps.
@@ -166,6 +170,7 @@ impl Entry {
             labels: Some(labels.unwrap_or_else(unlabelled)),
             appeared: revision,
             relabelled: revision,
+            found: ArcSwapOption::empty(),
         }
     }
 

@@ -12,6 +12,8 @@ use crate::{Entry, Key};
 pub struct Snapshot {
     pub(crate) rows: OrdMap<Key, Arc<Entry>>,
     pub(crate) revision: u64,
+    /// The revision of the last change: up to `revision` nothing has happened since.
+    pub(crate) changed: u64,
 }
 
 // === impl Snapshot ===

@@ -19,16 +19,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use imbl::OrdMap;
 use outrigger_api::manifest::Shadow;
 use tokio::sync::watch;
 
 use crate::history::{Before, Change, History};
 use crate::live::unlabelled;
-use crate::ring::Ring;
+use crate::opening::{Opening, Openings};
+use crate::ring::{Ring, undone};
 use crate::store::Keep;
-use crate::{Batch, Entry, Key, Labels, LiveIndex, Row, Snapshot, TooOld};
+use crate::{Batch, Entry, Key, Labels, LiveIndex, Representation, Row, Snapshot, TooOld};
 
 /// One resource's rows.
 pub struct Table {
@@ -38,6 +39,9 @@ pub struct Table {
     watchers: AtomicUsize,
     retired: AtomicBool,
     pages: Mutex<VecDeque<Page>>,
+    /// The last changes of an image, for watchers that keep up: they need no lock.
+    newest: ArcSwapOption<Batch>,
+    openings: Openings,
     speaks_of: Option<(Shadow, Arc<dyn LiveIndex>)>,
 }
 
@@ -115,6 +119,7 @@ impl Table {
         let first = Snapshot {
             rows: OrdMap::new(),
             revision,
+            changed: revision,
         };
         Self::beginning(first, objects, None)
     }
@@ -138,6 +143,8 @@ impl Table {
             watchers: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             pages: Mutex::default(),
+            newest: ArcSwapOption::empty(),
+            openings: Openings::default(),
             speaks_of,
         }
     }
@@ -224,9 +231,12 @@ impl Table {
         let mut rows = before.rows.clone();
         let (changes, revision) = make(&mut rows, ring);
         let revision = revision.max(before.revision);
-        let now = Arc::new(Snapshot { rows, revision });
+        let changed = if changes.is_empty() { before.changed } else { revision };
+        let now = Arc::new(Snapshot { rows, revision, changed });
         // The past first: a watcher that sees the new revision finds what has led to it.
-        ring.record(changes, before.revision, revision);
+        if let Some(newest) = ring.record(changes, before.revision, revision) {
+            self.newest.store(Some(newest));
+        }
         self.now.store(Arc::clone(&now));
         drop(writers);
         if revision > before.revision {
@@ -318,13 +328,36 @@ impl Table {
                 return Some(Arc::clone(&page.snapshot));
             }
         }
-        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (ring, now) = (writers.ring.as_ref()?, self.now.load());
+        let (now, newer) = {
+            let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            (self.snapshot(), writers.ring.as_ref()?.since(revision).ok()?)
+        };
         if now.revision < revision {
             return None;
         }
-        let rows = ring.undone(now.rows.clone(), revision).ok()?;
-        Some(Arc::new(Snapshot { rows, revision }))
+        // Much may have happened since: writers do not wait for this, and the next page finds it.
+        let then = Arc::new(undone(&now, &newer, revision));
+        self.keep(&then);
+        Some(then)
+    }
+
+    /// Forgets of the past what is too old, and pages that nobody has asked for lately. Call now and then: without changes nobody else does.
+    pub fn trim(&self) {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ring) = &mut writers.ring {
+            ring.trim();
+        }
+        drop(writers);
+        self.pages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|p| p.kept.elapsed() < PAGES_FOR);
+    }
+
+    /// The first events of watches that begin with what is in `snapshot`, shared by all that want them in this form.
+    #[must_use]
+    pub fn opening(&self, snapshot: &Arc<Snapshot>, how: &Representation, namespace: &str) -> Arc<Opening> {
+        self.openings.of(snapshot, how, namespace)
     }
 
     /// Begins to watch.
@@ -404,13 +437,7 @@ impl Table {
 
     /// Takes away rows that have expired at `now`. Call now and then; readers skip them anyway.
     pub fn sweep(&self, now: SystemTime) {
-        if let Some(ring) = &mut self.writers.lock().unwrap_or_else(PoisonError::into_inner).ring {
-            ring.trim();
-        }
-        self.pages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|p| p.kept.elapsed() < PAGES_FOR);
+        self.trim();
         if self.snapshot().rows.values().all(|e| e.expires > now) {
             return;
         }
@@ -494,7 +521,11 @@ impl Table {
         let Draft {
             rows, changes, revision, ..
         } = draft;
-        self.now.store(Arc::new(Snapshot { rows, revision }));
+        self.now.store(Arc::new(Snapshot {
+            rows,
+            revision,
+            changed: revision,
+        }));
         if revision > before.revision {
             history.record(changes, before.revision, revision, watched);
             self.moved.send_replace(revision);
@@ -553,6 +584,12 @@ impl Watching {
         if now <= revision {
             return Ok(Next::Nothing(revision));
         }
+        let newest = self.table.newest.load();
+        if let Some(newest) = &*newest
+            && (newest.after()..newest.revision()).contains(&revision)
+        {
+            return Ok(Next::Changes(Arc::clone(newest)));
+        }
         let writers = self.table.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = match &writers.ring {
             Some(ring) => ring.next(revision)?,
@@ -591,6 +628,7 @@ impl Draft<'_> {
             labels,
             appeared: 0,
             relabelled: 0,
+            found: ArcSwapOption::empty(),
         };
         match &old {
             Some(old) if old.row == entry.row && old.labels == entry.labels => {
