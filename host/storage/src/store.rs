@@ -20,6 +20,7 @@ pub mod etcd;
 pub mod frame;
 pub mod memory;
 mod sequence;
+pub mod stream;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -82,7 +83,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Future`], or the store cannot be asked.
     async fn compact(&self, revision: u64) -> Result<(), StoreError>;
 
-    /// The resources that have objects now, in the order of their bytes: what an export of everything walks through.
+    /// The resources that have objects, in the order of their bytes: what an export of everything walks through. A store that knows
+    /// may add those that had some in the past that is kept.
     ///
     /// # Errors
     /// The store cannot be asked.

@@ -230,9 +230,12 @@ impl Moment {
         self.resources.values().flat_map(|of| of.objects.values())
     }
 
-    /// The resources that have objects.
+    /// The resources that have objects, or had some since `oldest`: one that was emptied behind a moment is still listed at it.
     pub(super) fn prefixes(&self) -> Vec<Prefix> {
-        let with = self.resources.iter().filter(|(_, of)| !of.objects.is_empty());
+        let with = self
+            .resources
+            .iter()
+            .filter(|(_, of)| !(of.objects.is_empty() && of.past.is_empty()));
         with.map(|(prefix, _)| prefix.clone()).collect()
     }
 

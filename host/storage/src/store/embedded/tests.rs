@@ -266,7 +266,7 @@ async fn a_restored_store_goes_on_above_its_revision() {
 
 /// One durable write, alone and beside others. Prints; asserts nothing about time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: cargo test --release -p outrigger-storage --lib durable_writes -- --ignored --nocapture"]
+#[ignore = "a measurement: cargo test -p outrigger-storage --lib durable_writes -- --ignored --nocapture"]
 async fn durable_writes() {
     let dir = tempfile::tempdir_in(std::env::var("OUTRIGGER_BENCH_DIR").unwrap_or(".".to_owned())).unwrap();
     let store = Arc::new(Embedded::open(dir.path(), Keep::default()).unwrap());
