@@ -10,6 +10,7 @@
 use outrigger_api::field::go_json;
 use outrigger_api::object::Object;
 use outrigger_api::object_rules::{self, update};
+use outrigger_api::patch::Patch;
 use outrigger_api::schema::Schema;
 use outrigger_api::status::Cause;
 use serde_json::{Value, json};
@@ -84,6 +85,37 @@ fn schemas_prune_fill_in_and_refuse_as_those_of_custom_resources() {
             };
             let (got, want) = (lines(&causes).join("\n"), lines(&wanted(&case)).join("\n"));
             wrong.push(format!("{name} of {}\n  got\n{got}\n  want\n{want}", case["object"]["spec"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn strategic_patches_are_applied_as_by_apimachinery() {
+    let document: Value = serde_json::from_str(include_str!("golden/rules/strategic.json")).unwrap();
+    let schema = Schema::read(&document["schema"]).unwrap();
+    let mut wrong = Vec::new();
+    for case in document["cases"].as_array().unwrap() {
+        let (name, body) = (&case["name"], case["patch"].to_string());
+        let patch = Patch::read_for("application/strategic-merge-patch+json", body.as_bytes(), true).unwrap();
+        let mut patched = case["object"].clone();
+        match patch.apply_with(&mut patched, Some(&schema)) {
+            Ok(()) if case["result"] == patched => {}
+            Ok(()) => wrong.push(format!(
+                "{name}\n  got  {patched}\n  want {}{}",
+                case["result"], case["error"]
+            )),
+            Err(status) => {
+                assert_eq!(patched, case["object"], "{name}");
+                let says = if status.code == 422 {
+                    "lists of lists are not supported"
+                } else {
+                    &status.message
+                };
+                if case["error"] != says {
+                    wrong.push(format!("{name}\n  got  {says}\n  want {}{}", case["result"], case["error"]));
+                }
+            }
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));

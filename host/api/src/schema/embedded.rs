@@ -27,7 +27,10 @@ fn walk(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause>) {
                 embedded(value, path, causes);
             }
             if let Others::Each(each) = &node.others {
-                for (key, value) in members.iter().filter(|(key, _)| !node.properties.contains_key(key.as_str())) {
+                for (key, value) in members
+                    .iter()
+                    .filter(|(key, _)| !path.is_of_the_host(key) && !node.properties.contains_key(key.as_str()))
+                {
                     walk(each, value, &path.key(key), causes);
                 }
             }

@@ -5,13 +5,22 @@
 
 use serde_json::Value;
 
-use super::Node;
+use super::{Node, OF_THE_HOST};
 
 pub(super) fn fill(root: &Node, object: &mut Value) {
-    inside(root, object);
+    walk(root, object, true);
 }
 
+/// The same of a value that is not a whole object.
 pub(super) fn inside(node: &Node, value: &mut Value) {
+    walk(node, value, false);
+}
+
+fn walk(node: &Node, value: &mut Value, is_root: bool) {
+    let known = |key: &str| {
+        let ours = !(is_root && OF_THE_HOST.contains(&key));
+        node.field(key).filter(|_| ours)
+    };
     match value {
         Value::Object(members) => {
             let gone = |key: &str, value: &Value| {
@@ -33,7 +42,7 @@ pub(super) fn inside(node: &Node, value: &mut Value) {
                 }
             }
             for (key, value) in members {
-                let Some(field) = node.field(key) else { continue };
+                let Some(field) = known(key) else { continue };
                 replace_null(field, value);
                 inside(field, value);
             }

@@ -36,7 +36,7 @@ fn walk(node: &Node, value: &Value, path: &Path<'_>, causes: &mut Vec<Cause>) {
         }
         Value::Object(members) => {
             if let Others::Each(each) = &node.others {
-                for (key, value) in members {
+                for (key, value) in members.iter().filter(|(key, _)| !path.is_of_the_host(key)) {
                     walk(each, value, &path.key(key), causes);
                 }
             }

@@ -203,6 +203,10 @@ impl Schema {
         causes.truncate(validate::CAUSES);
         causes
     }
+
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
 }
 
 // === impl Node ===
@@ -217,7 +221,16 @@ impl Node {
         }
     }
 
-    fn field(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// The name of its type in a sentence.
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.types.first().map_or("Struct", |kind| kind.name())
+    }
+
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         match (self.properties.get(name), &self.others) {
             (Some(node), _) => Some(node),
             (None, Others::Each(node)) => Some(node),
@@ -296,6 +309,11 @@ impl<'a> Path<'a> {
             parent: Some(self),
             part,
         }
+    }
+
+    /// Whether a member is one of those that nobody but the host judges.
+    fn is_of_the_host(&self, member: &str) -> bool {
+        self.parent.is_none() && OF_THE_HOST.contains(&member)
     }
 
     /// As kube-openapi names it in sentences; empty for the root.

@@ -285,3 +285,18 @@ fn a_default_is_complete() {
     schema.default(&mut object);
     assert_eq!(object, json!({"spec": {"a": "x"}}));
 }
+
+#[test]
+fn what_is_the_hosts_is_never_touched() {
+    let schema = Schema::read(
+        &json!({"type": "object", "additionalProperties": {"type": "object", "properties": {"a": {"type": "string",
+        "default": "x"}}}}),
+    )
+    .unwrap();
+    let whole = json!({"apiVersion": 1, "kind": ["K"], "metadata": {"name": null, "b": 1}});
+    let mut object = whole.clone();
+    assert_eq!(schema.prune(&mut object), Vec::<String>::new());
+    schema.default(&mut object);
+    assert_eq!(object, whole);
+    assert_eq!(schema.validate(&object), []);
+}
