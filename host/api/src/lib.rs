@@ -26,6 +26,7 @@ pub mod protobuf;
 pub mod query;
 pub mod quote;
 pub mod request_info;
+pub mod scale;
 pub mod schema;
 pub mod selector;
 pub mod status;
