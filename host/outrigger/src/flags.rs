@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     Inspect(Inspect),
     /// Say why an API served by this host does not work, and what to do: looks at the cluster with your kubeconfig, changes nothing.
     Doctor(Box<Doctor>),
+    /// Back up and restore, export and import the objects of stored resources.
+    Storage(crate::storage::Storage),
     /// Compiles for the process that started it: a component in, its code out.
     #[command(hide = true)]
     Compile(Compile),

@@ -74,14 +74,26 @@ pub(crate) enum Backend {
 impl Flags {
     /// Opens what the flags say, if they say anything.
     pub(crate) async fn open(&self, tasks: &TaskTracker, stop: &CancellationToken) -> Result<Shelf> {
-        let keep = Keep {
-            time: self.etcd_compaction_interval,
-            bytes: self.storage_history_mib << 20,
-        };
+        let keep = self.keep();
         let Some(store) = self.store(keep).await? else {
             return Ok(Shelf::none());
         };
+        if let Some(folder) = &self.data_dir {
+            crate::storage::answer(folder, store.clone(), tasks, stop.clone());
+        }
         Ok(Shelf::new(store, keep, Handle::current(), tasks.clone(), stop.clone()))
+    }
+
+    fn keep(&self) -> Keep {
+        Keep {
+            time: self.etcd_compaction_interval,
+            bytes: self.storage_history_mib << 20,
+        }
+    }
+
+    /// The store alone, for whoever does not serve from it.
+    pub(crate) async fn open_store(&self) -> Result<Option<Arc<dyn Store>>> {
+        self.store(self.keep()).await
     }
 
     fn etcd(&self, keep: Keep) -> EtcdOptions {

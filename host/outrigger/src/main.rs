@@ -25,6 +25,7 @@ mod run;
 mod serve;
 mod show;
 mod stop;
+mod storage;
 mod stored_series;
 mod tidy;
 
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
                     Verb::Serve(flags) => serve::serve(*flags).await,
                     Verb::Run(flags) => run::run(*flags).await,
                     Verb::Inspect(flags) => inspect::inspect(flags).await,
+                    Verb::Storage(flags) => storage::storage(flags).await,
                     Verb::Doctor(flags) => return Ok(doctor::doctor(*flags).await),
                     Verb::Compile(flags) => return Ok(compile(&flags)),
                 }

@@ -404,11 +404,15 @@ impl Backup {
     }
 
     async fn import_into(&self, store: &dyn Store, replace: bool, done: &mut Report) -> Result<(), StoreError> {
-        let mut writes = stream::iter(&self.objects)
-            .map(|object| async move { (&object.key, put(store, &object.key, Some(&object.value)).await) })
+        // Owned, so that the whole can be a task: values are shared, not copied.
+        let mut writes = stream::iter(self.objects.clone())
+            .map(|object| async move {
+                let result = put(store, &object.key, Some(&object.value)).await;
+                (object.key, result)
+            })
             .buffer_unordered(AT_ONCE);
         while let Some((key, result)) = writes.next().await {
-            done.count(key, result)?;
+            done.count(&key, result)?;
         }
         drop(writes);
         if !replace {
@@ -421,7 +425,7 @@ impl Backup {
         };
         for prefix in of {
             let there = store.list(&prefix, &PageOf::default()).await?.items;
-            let gone = there.into_iter().filter(|object| !kept.contains(&object.key));
+            let gone: Vec<Stored> = there.into_iter().filter(|object| !kept.contains(&object.key)).collect();
             let mut removals = stream::iter(gone)
                 .map(|object| async move {
                     let result = put(store, &object.key, None).await;
