@@ -57,7 +57,8 @@ enum Type {
     Number,
     Map,
     Texts,
-    Objects,
+    Owners,
+    Managed,
 }
 
 /// `meta/v1 ObjectMeta` in the order of Go's struct.
@@ -74,10 +75,39 @@ const MEMBERS: [(&str, Type); 15] = [
     ("deletionGracePeriodSeconds", Type::Number),
     ("labels", Type::Map),
     ("annotations", Type::Map),
-    ("ownerReferences", Type::Objects),
+    ("ownerReferences", Type::Owners),
     ("finalizers", Type::Texts),
-    ("managedFields", Type::Objects),
+    ("managedFields", Type::Managed),
 ];
+
+/// `meta/v1 OwnerReference`.
+const OWNER_MEMBERS: [(&str, Inner); 6] = [
+    ("apiVersion", Inner::Text),
+    ("kind", Inner::Text),
+    ("name", Inner::Text),
+    ("uid", Inner::Text),
+    ("controller", Inner::Flag),
+    ("blockOwnerDeletion", Inner::Flag),
+];
+/// `meta/v1 ManagedFieldsEntry`.
+const MANAGED_MEMBERS: [(&str, Inner); 7] = [
+    ("manager", Inner::Text),
+    ("operation", Inner::Text),
+    ("apiVersion", Inner::Text),
+    ("time", Inner::Time),
+    ("fieldsType", Inner::Text),
+    ("fieldsV1", Inner::Object),
+    ("subresource", Inner::Text),
+];
+
+/// What a member of an owner or of managed fields must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inner {
+    Text,
+    Flag,
+    Time,
+    Object,
+}
 
 /// What the host writes itself.
 const OWN: [&str; 4] = ["name", "namespace", "resourceVersion", "labels"];
@@ -309,7 +339,8 @@ impl Type {
             Self::Number => value.is_i64(),
             Self::Map => value.as_object().is_some_and(|map| map.values().all(Value::is_string)),
             Self::Texts => all(Value::is_string),
-            Self::Objects => all(Value::is_object),
+            Self::Owners => all(|owner| are(owner, &OWNER_MEMBERS)),
+            Self::Managed => all(|entry| are(entry, &MANAGED_MEMBERS)),
         }
     }
 
@@ -320,9 +351,22 @@ impl Type {
             Self::Number => "an integer",
             Self::Map => "a map of strings",
             Self::Texts => "a list of strings",
-            Self::Objects => "a list of objects",
+            Self::Owners => "a list of owners",
+            Self::Managed => "a list of managed fields",
         }
     }
+}
+
+/// Whether a value is an object with members of these types; those that are not named may be anything.
+fn are(value: &Value, members: &[(&str, Inner)]) -> bool {
+    let fits = |(key, inner): &(&str, Inner)| match (value.get(*key), inner) {
+        (None | Some(Value::Null), _) => true,
+        (Some(value), Inner::Text) => value.is_string(),
+        (Some(value), Inner::Flag) => value.is_boolean(),
+        (Some(value), Inner::Time) => Type::Time.fits(value),
+        (Some(value), Inner::Object) => value.is_object(),
+    };
+    value.is_object() && members.iter().all(fits)
 }
 
 // === impl Members ===
@@ -390,7 +434,15 @@ mod tests {
             ),
             (
                 r#"{"metadata":{"ownerReferences":[1]}}"#,
-                "metadata.ownerReferences: it is not a list of objects",
+                "metadata.ownerReferences: it is not a list of owners",
+            ),
+            (
+                r#"{"metadata":{"ownerReferences":[{"uid":"u","controller":"yes"}]}}"#,
+                "metadata.ownerReferences: it is not a list of owners",
+            ),
+            (
+                r#"{"metadata":{"managedFields":[{"time":"now"}]}}"#,
+                "metadata.managedFields: it is not a list of managed fields",
             ),
         ] {
             let error = Object::read(json.as_bytes()).unwrap_err().to_string();

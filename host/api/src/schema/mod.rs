@@ -183,19 +183,18 @@ impl Schema {
     /// What the schema refuses of an object; nothing if it is as it should be. At most 256 causes.
     #[must_use]
     pub fn validate(&self, object: &Value) -> Vec<Cause> {
-        let mut causes = validate::validate(&self.root, object);
+        let mut causes = validate::validate(&self.root, object, None);
         causes.extend(embedded::validate(&self.root, object));
         causes.extend(lists::validate(&self.root, object));
         causes.truncate(validate::CAUSES);
         causes
     }
 
-    /// What the schema refuses of a change: what it refuses of the new object, but not what stands in a list that was already wrong in the
-    /// old one (`ValidateUpdate` of apiextensions' strategy: a list whose items stood there twice before the schema said that they
-    /// may not can still be changed).
+    /// What the schema refuses of a change: what it refuses of the new object, but for values that are what they were, and but for items that stand
+    /// twice in a list if they did so before (KEP-4008). So an object that was written by another schema can still be changed elsewhere.
     #[must_use]
     pub fn validate_update(&self, object: &Value, old: &Value) -> Vec<Cause> {
-        let mut causes = validate::validate(&self.root, object);
+        let mut causes = validate::validate(&self.root, object, Some(old));
         causes.extend(embedded::validate(&self.root, object));
         if lists::validate(&self.root, old).is_empty() {
             causes.extend(lists::validate(&self.root, object));

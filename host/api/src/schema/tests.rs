@@ -266,15 +266,81 @@ fn schemas_and_findings_are_bounded() {
 }
 
 #[test]
-fn a_list_that_was_wrong_before_may_be_changed() {
-    let schema = read(json!({"type": "array", "items": {"type": "string", "maxLength": 1}, "x-kubernetes-list-type": "set"}));
-    let object = |list: &[&str]| json!({ "spec": list });
-    for (old, new, want) in [
-        (object(&["a"]), object(&["a", "a"]), 1),
-        (object(&["a", "a"]), object(&["a", "a", "b"]), 0),
-        (object(&["a", "a"]), object(&["a", "a", "bb"]), 1),
+fn what_was_wrong_before_may_stay() {
+    let short = || json!({"type": "string", "maxLength": 1});
+    let schema = read(json!({"type": "object", "required": ["need"], "properties": {
+        "a": short(), "b": short(),
+        "o": {"type": "object", "properties": {"a": short(), "b": short()}, "required": ["c"]},
+        "set": {"type": "array", "items": short(), "x-kubernetes-list-type": "set"},
+        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": short()}}},
+        "any": {"type": "object", "properties": {"a": short()}, "anyOf": [{"required": ["a"], "properties": {"a": {"enum": ["x"]}}}]},
+    }}));
+    for (name, old, new, want) in [
+        ("as it was", json!({"a": "long"}), json!({"a": "long", "need": 1}), vec![]),
+        ("all as it was", json!({"a": "long"}), json!({"a": "long"}), vec![]),
+        (
+            "another",
+            json!({"a": "long"}),
+            json!({"a": "longer", "need": 1}),
+            vec!["spec.a"],
+        ),
+        (
+            "beside another",
+            json!({"a": "long"}),
+            json!({"a": "long", "b": "long", "need": 1}),
+            vec!["spec.b"],
+        ),
+        (
+            "what is missing in what is new",
+            json!({"a": "x"}),
+            json!({"a": "y"}),
+            vec!["spec.need"],
+        ),
+        (
+            "inside",
+            json!({"o": {"a": "long"}}),
+            json!({"o": {"a": "long", "b": "x"}, "need": 1}),
+            vec!["spec.o.c"],
+        ),
+        (
+            "a set that was one",
+            json!({"set": ["a"]}),
+            json!({"set": ["a", "a"], "need": 1}),
+            vec!["spec.set[1]"],
+        ),
+        (
+            "a set that was none",
+            json!({"set": ["a", "a"]}),
+            json!({"set": ["a", "a", "b"], "need": 1}),
+            vec![],
+        ),
+        (
+            "an item that moved",
+            json!({"map": [{"k": "a", "v": "long"}]}),
+            json!({"map": [{"k": "b", "v": "long"}, {"k": "a", "v": "long"}], "need": 1}),
+            vec!["spec.map[0].v"],
+        ),
+        (
+            "items of a set are not found again",
+            json!({"set": ["long"]}),
+            json!({"set": ["long", "b"], "need": 1}),
+            vec!["spec.set[0]"],
+        ),
+        (
+            "fields of alternatives",
+            json!({"any": {"a": "long"}}),
+            json!({"any": {"a": "long", "b": 1}, "need": 1}),
+            vec![],
+        ),
     ] {
-        assert_eq!(schema.validate_update(&new, &old).len(), want, "{old} to {new}");
+        let (old, new) = (json!({ "spec": old }), json!({ "spec": new }));
+        let causes = schema.validate_update(&new, &old);
+        assert_eq!(
+            causes.iter().map(|c| c.field.as_str()).collect::<Vec<_>>(),
+            want,
+            "{name}: {causes:?}"
+        );
     }
 }
 

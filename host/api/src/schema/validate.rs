@@ -3,10 +3,12 @@
 //! Upstream counts the checks that a value passes, because of alternatives none of which fits the one is told that fits best. The count here is the
 //! same, check by check.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::numbers::is_integer;
-use super::{Alternatives, Limits, NOWHERE, Node, OF_THE_HOST, Others, Path, Type};
+use super::{Alternatives, Limits, List, NOWHERE, Node, OF_THE_HOST, Others, Path, Type};
 use crate::field;
 use crate::status::Cause;
 
@@ -20,18 +22,19 @@ struct Outcome {
     passed: u32,
 }
 
-pub(super) fn validate(root: &Node, object: &Value) -> Vec<Cause> {
+/// With an old object: what stands there as it stood is not told (apiextensions `validation/ratcheting.go`).
+pub(super) fn validate(root: &Node, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut outcome = Outcome::default();
     match object {
-        Value::Object(members) => whole(root, members, object, &mut outcome),
-        other => outcome.merge(check(root, other, &Path::ROOT)),
+        Value::Object(members) => whole(root, members, object, old, &mut outcome),
+        other => outcome.merge(check(root, other, old, &Path::ROOT)),
     }
     outcome.causes
 }
 
 /// The same of a value inside an object.
 pub(super) fn value(node: &Node, value: &Value, path: &Path<'_>) -> Vec<Cause> {
-    check(node, value, path).causes
+    check(node, value, None, path).causes
 }
 
 // === impl Outcome ===
@@ -62,14 +65,22 @@ impl Outcome {
 }
 
 /// A whole object: what is the host's is not looked at.
-fn whole(root: &Node, members: &Map<String, Value>, object: &Value, outcome: &mut Outcome) {
+fn whole(root: &Node, members: &Map<String, Value>, object: &Value, old: Option<&Value>, outcome: &mut Outcome) {
     if let Some(alternatives) = &root.alternatives {
-        outcome.merge(choose(alternatives, object, &Path::ROOT));
+        outcome.merge(choose(alternatives, object, old, &Path::ROOT));
     }
-    fields(root, members, &Path::ROOT, true, outcome);
+    fields(root, members, old, &Path::ROOT, true, outcome);
 }
 
-fn check(node: &Node, value: &Value, path: &Path<'_>) -> Outcome {
+fn check(node: &Node, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Outcome {
+    let outcome = judge(node, value, old, path);
+    if !outcome.is_valid() && old == Some(value) {
+        return Outcome::default();
+    }
+    outcome
+}
+
+fn judge(node: &Node, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let limits = node.limits.as_deref();
     let Some(kind) = Type::of(value) else {
@@ -89,7 +100,7 @@ fn check(node: &Node, value: &Value, path: &Path<'_>) -> Outcome {
         outcome.pass();
     }
     match &node.alternatives {
-        Some(alternatives) => outcome.merge(choose(alternatives, value, path)),
+        Some(alternatives) => outcome.merge(choose(alternatives, value, old, path)),
         None => outcome.pass(),
     }
     outcome.pass();
@@ -122,7 +133,7 @@ fn check(node: &Node, value: &Value, path: &Path<'_>) -> Outcome {
             outcome.pass();
         }
         Value::Array(all) => {
-            items(node, all, path, &mut outcome);
+            items(node, all, old, path, &mut outcome);
             outcome.pass();
             outcome.pass();
         }
@@ -133,7 +144,7 @@ fn check(node: &Node, value: &Value, path: &Path<'_>) -> Outcome {
     }
     outcome.pass();
     if let Value::Object(members) = value {
-        fields(node, members, path, false, &mut outcome);
+        fields(node, members, old, path, false, &mut outcome);
         outcome.pass();
     }
     outcome.pass();
@@ -211,10 +222,14 @@ fn text_limits(limits: &Limits, text: &str, path: &Path<'_>) -> Option<Cause> {
     (!regex.is_match(text)).then(|| invalid(format!("should match '{text_of}'")))
 }
 
-fn items(node: &Node, items: &[Value], path: &Path<'_>, outcome: &mut Outcome) {
+fn items(node: &Node, items: &[Value], old: Option<&Value>, path: &Path<'_>, outcome: &mut Outcome) {
     if let Some(each) = &node.items {
+        let before = by_keys(node, old);
         for (i, item) in items.iter().enumerate() {
-            outcome.merge(check(each, item, &path.index(i)));
+            let old = before
+                .as_ref()
+                .and_then(|(keys, items)| items.get(&key_of(item, keys)).copied());
+            outcome.merge(check(each, item, old, &path.index(i)));
         }
     }
     let Some(limits) = &node.limits else { return };
@@ -235,8 +250,9 @@ fn items(node: &Node, items: &[Value], path: &Path<'_>, outcome: &mut Outcome) {
     }
 }
 
-fn fields(node: &Node, members: &Map<String, Value>, path: &Path<'_>, is_root: bool, outcome: &mut Outcome) {
+fn fields(node: &Node, members: &Map<String, Value>, old: Option<&Value>, path: &Path<'_>, is_root: bool, outcome: &mut Outcome) {
     let limits = node.limits.as_deref();
+    let before = |key: &str| old.and_then(|old| old.get(key));
     let is_ours = |key: &str| !(is_root && OF_THE_HOST.contains(&key));
     if let Some(limits) = limits {
         let size = i64::try_from(members.len()).unwrap_or(i64::MAX);
@@ -264,13 +280,13 @@ fn fields(node: &Node, members: &Map<String, Value>, path: &Path<'_>, is_root: b
                 .iter()
                 .filter(|(key, _)| is_ours(key) && !node.properties.contains_key(key.as_str()))
             {
-                outcome.merge(check(each, value, &path.field(key)));
+                outcome.merge(check(each, value, before(key), &path.field(key)));
             }
         }
     }
     for (name, field) in &node.properties {
         if let Some(value) = members.get(&**name) {
-            outcome.merge(check(field, value, &path.field(name)));
+            outcome.merge(check(field, value, before(name), &path.field(name)));
         }
     }
     for name in limits.into_iter().flat_map(|limits| &limits.required) {
@@ -280,7 +296,22 @@ fn fields(node: &Node, members: &Map<String, Value>, path: &Path<'_>, is_root: b
     }
 }
 
-fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcome {
+/// The items that a list had, by what tells them apart; only those of a map can be found again.
+fn by_keys<'a>(node: &'a Node, old: Option<&'a Value>) -> Option<(&'a [Box<str>], HashMap<String, &'a Value>)> {
+    let (List::Map(keys), Some(Value::Array(old))) = (&node.list, old) else {
+        return None;
+    };
+    Some((keys, old.iter().map(|item| (key_of(item, keys), item)).collect()))
+}
+
+fn key_of(item: &Value, keys: &[Box<str>]) -> String {
+    let values = keys
+        .iter()
+        .map(|key| item.get(&**key).map(field::go_json).unwrap_or_default());
+    values.collect::<Vec<_>>().join(",")
+}
+
+fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     // What is wrong with all alternatives together has no field upstream.
     let refuse = |outcome: &mut Outcome, what: &str| {
@@ -291,7 +322,7 @@ fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcom
         let mut best: Option<Outcome> = None;
         let mut fits = false;
         for one in &alternatives.any {
-            let found = check(one, value, path);
+            let found = judge(one, value, old, path);
             fits = found.is_valid();
             if fits || best.as_ref().is_none_or(|best| found.passed > best.passed) {
                 best = Some(found);
@@ -309,7 +340,7 @@ fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcom
         let mut best: Option<Outcome> = None;
         let mut fitting = 0_usize;
         for one in &alternatives.one {
-            let found = check(one, value, path);
+            let found = judge(one, value, old, path);
             if found.is_valid() {
                 fitting += 1;
                 if fitting == 1 {
@@ -336,7 +367,7 @@ fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcom
     if !alternatives.all.is_empty() {
         let mut fitting = 0_usize;
         for one in &alternatives.all {
-            let found = check(one, value, path);
+            let found = judge(one, value, old, path);
             fitting += usize::from(found.is_valid());
             outcome.merge(found);
         }
@@ -347,7 +378,7 @@ fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcom
         }
     }
     if let Some(not) = &alternatives.not
-        && check(not, value, path).is_valid()
+        && judge(not, value, old, path).is_valid()
     {
         refuse(&mut outcome, "must not validate the schema (not)");
     }
