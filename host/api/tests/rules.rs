@@ -120,3 +120,13 @@ fn strategic_patches_are_applied_as_by_apimachinery() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn changes_are_judged_as_those_of_custom_resources() {
+    let document: Value = serde_json::from_str(include_str!("golden/rules/update.json")).unwrap();
+    let schema = Schema::read(&document["schema"]).unwrap();
+    for case in document["cases"].as_array().unwrap() {
+        let causes = schema.validate_update(&case["object"], &case["old"]);
+        assert_eq!(sorted(causes), wanted(case), "{}", case["name"]);
+    }
+}

@@ -37,6 +37,9 @@ pub(super) fn value(node: &Node, value: &Value, path: &Path<'_>) -> Vec<Cause> {
     check(node, value, None, path).causes
 }
 
+/// The keys of a list that is a map, and its items by their values.
+type Found<'a> = (&'a [Box<str>], HashMap<String, &'a Value>);
+
 // === impl Outcome ===
 
 impl Outcome {
@@ -67,7 +70,7 @@ impl Outcome {
 /// A whole object: what is the host's is not looked at.
 fn whole(root: &Node, members: &Map<String, Value>, object: &Value, old: Option<&Value>, outcome: &mut Outcome) {
     if let Some(alternatives) = &root.alternatives {
-        outcome.merge(choose(alternatives, object, old, &Path::ROOT));
+        outcome.merge(choose(alternatives, object, &Path::ROOT));
     }
     fields(root, members, old, &Path::ROOT, true, outcome);
 }
@@ -100,7 +103,7 @@ fn judge(node: &Node, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Ou
         outcome.pass();
     }
     match &node.alternatives {
-        Some(alternatives) => outcome.merge(choose(alternatives, value, old, path)),
+        Some(alternatives) => outcome.merge(choose(alternatives, value, path)),
         None => outcome.pass(),
     }
     outcome.pass();
@@ -297,7 +300,7 @@ fn fields(node: &Node, members: &Map<String, Value>, old: Option<&Value>, path: 
 }
 
 /// The items that a list had, by what tells them apart; only those of a map can be found again.
-fn by_keys<'a>(node: &'a Node, old: Option<&'a Value>) -> Option<(&'a [Box<str>], HashMap<String, &'a Value>)> {
+fn by_keys<'a>(node: &'a Node, old: Option<&'a Value>) -> Option<Found<'a>> {
     let (List::Map(keys), Some(Value::Array(old))) = (&node.list, old) else {
         return None;
     };
@@ -311,7 +314,8 @@ fn key_of(item: &Value, keys: &[Box<str>]) -> String {
     values.collect::<Vec<_>>().join(",")
 }
 
-fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path: &Path<'_>) -> Outcome {
+/// Inside alternatives what was is not looked at.
+fn choose(alternatives: &Alternatives, value: &Value, path: &Path<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     // What is wrong with all alternatives together has no field upstream.
     let refuse = |outcome: &mut Outcome, what: &str| {
@@ -322,7 +326,7 @@ fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path:
         let mut best: Option<Outcome> = None;
         let mut fits = false;
         for one in &alternatives.any {
-            let found = judge(one, value, old, path);
+            let found = judge(one, value, None, path);
             fits = found.is_valid();
             if fits || best.as_ref().is_none_or(|best| found.passed > best.passed) {
                 best = Some(found);
@@ -340,7 +344,7 @@ fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path:
         let mut best: Option<Outcome> = None;
         let mut fitting = 0_usize;
         for one in &alternatives.one {
-            let found = judge(one, value, old, path);
+            let found = judge(one, value, None, path);
             if found.is_valid() {
                 fitting += 1;
                 if fitting == 1 {
@@ -367,7 +371,7 @@ fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path:
     if !alternatives.all.is_empty() {
         let mut fitting = 0_usize;
         for one in &alternatives.all {
-            let found = judge(one, value, old, path);
+            let found = judge(one, value, None, path);
             fitting += usize::from(found.is_valid());
             outcome.merge(found);
         }
@@ -378,7 +382,7 @@ fn choose(alternatives: &Alternatives, value: &Value, old: Option<&Value>, path:
         }
     }
     if let Some(not) = &alternatives.not
-        && judge(not, value, old, path).is_valid()
+        && judge(not, value, None, path).is_valid()
     {
         refuse(&mut outcome, "must not validate the schema (not)");
     }
