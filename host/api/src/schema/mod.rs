@@ -8,7 +8,7 @@
 //! What is promised:
 //! - the root's `apiVersion`, `kind` and `metadata` are never touched or judged;
 //! - pruning twice prunes nothing more, filling in twice fills in nothing more;
-//! - **bounded**: 24 levels (below is anything), 16,384 schemas, 512 patterns of at most 1 MiB each once compiled, 100 pruned paths and 256 causes
+//! - **bounded**: 24 levels (below is anything), 16,384 schemas, 4 MiB of names and values, 512 patterns of at most 1 MiB each once compiled, 100 pruned paths and 256 causes
 //!   told. The work on an object is linear in its size for every one of the alternatives that apply to it; patterns take linear time;
 //!   nothing recurses deeper than the schema, but for printing a refused value, which is as deep as the reader of the document allows (128).
 //!

@@ -16,6 +16,10 @@ use super::{Path, validate};
 const DEPTH: usize = 24;
 /// Schemas in one, references followed.
 const NODES: usize = 16_384;
+/// References on the way to one schema.
+const REFERENCES: usize = 64;
+/// Bytes of names, enumerations, defaults and patterns, counted wherever a reference leads to them again.
+const BYTES: usize = 4 << 20;
 /// Different patterns, and bytes of one compiled.
 const PATTERNS: usize = 512;
 const PATTERN: usize = 1 << 20;
@@ -100,6 +104,7 @@ pub(super) fn read(schema: &Value) -> Result<Schema, Unusable> {
         more: 0,
         notes: Vec::new(),
         nodes: NODES,
+        bytes: BYTES,
     };
     let mut root = reader.node(schema, "", 0, false);
     if !root.types.is_empty() && root.types != [Type::Object] {
@@ -135,6 +140,7 @@ struct Reader<'a> {
     more: usize,
     notes: Vec<String>,
     nodes: usize,
+    bytes: usize,
 }
 
 /// One schema, spread over what it refers to: the first that has a keyword counts.
@@ -143,7 +149,6 @@ struct View<'a> {
     /// Alternatives that were taken for the schema itself.
     taken: Vec<*const Value>,
     nullable: bool,
-    references: usize,
 }
 
 // === impl View ===
@@ -189,6 +194,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether so much more may be kept.
+    fn afford(&mut self, bytes: usize) -> bool {
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.bytes = left;
+                true
+            }
+            None => {
+                self.bytes = 0;
+                let what = format!("says more than {BYTES} bytes");
+                if !self.wrong.iter().any(|wrong| wrong.ends_with(&what)) {
+                    self.refuse("", &what);
+                }
+                false
+            }
+        }
+    }
+
     /// One value's schema. `nested` is inside an alternative, which limits a value whose shape is said outside.
     fn node(&mut self, schema: &'a Value, at: &str, depth: usize, nested: bool) -> Node {
         match self.nodes.checked_sub(1) {
@@ -231,7 +254,6 @@ impl<'a> Reader<'a> {
             parts: vec![map],
             taken: Vec::new(),
             nullable: false,
-            references: 0,
         };
         let mut last = map;
         loop {
@@ -244,8 +266,11 @@ impl<'a> Reader<'a> {
                     self.note(at, "refers to what it is part of; taken as anything there");
                     return None;
                 }
+                if self.references.len() >= REFERENCES {
+                    self.refuse(at, &format!("lies behind more than {REFERENCES} references"));
+                    return None;
+                }
                 self.references.push(name);
-                view.references += 1;
                 match name.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer)) {
                     Some(Value::Object(target)) => {
                         view.parts.push(target);
@@ -382,6 +407,9 @@ impl<'a> Reader<'a> {
             };
             let mut fields = BTreeMap::new();
             for (name, field) in properties {
+                if !self.afford(name.len()) {
+                    return;
+                }
                 let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
                 fields.insert(name.as_str().into(), self.node(field, &at, depth + 1, nested));
             }
@@ -490,24 +518,22 @@ impl<'a> Reader<'a> {
     fn limits(&mut self, view: &View<'a>, at: &str, node: &Node) -> Option<Limits> {
         let mut limits = Limits::default();
         let mut any = false;
-        let mut values = match (view.get("enum"), view.get("const")) {
-            (Some(Value::Array(all)), _) => all.clone(),
-            (Some(_), _) => {
-                self.refuse(at, "enum is a list of values");
-                Vec::new()
-            }
-            (None, Some(only)) => vec![only.clone()],
-            (None, None) => ["anyOf", "oneOf"]
-                .into_iter()
-                .find_map(|key| sole_values(view.get(key)?.as_array()?))
-                .unwrap_or_default(),
-        };
+        if view.get("enum").is_some_and(|values| !values.is_array()) {
+            self.refuse(at, "enum is a list of values");
+        }
+        let mut values = listed(view);
         values.retain(|value| !value.is_null());
+        if !self.afford(values.iter().map(|value| bytes_of(value)).sum()) {
+            return None;
+        }
         any |= !values.is_empty();
-        limits.enumeration = values;
+        limits.enumeration = values.into_iter().cloned().collect();
         if let Some(required) = view.get("required") {
             match required.as_array() {
                 Some(names) if names.iter().all(Value::is_string) => {
+                    if !self.afford(names.iter().map(bytes_of).sum()) {
+                        return None;
+                    }
                     any |= !names.is_empty();
                     limits.required = names.iter().filter_map(Value::as_str).map(Into::into).collect();
                 }
@@ -563,6 +589,9 @@ impl<'a> Reader<'a> {
             self.refuse(at, "pattern is a text");
             return None;
         };
+        if !self.afford(text.len()) {
+            return None;
+        }
         if let Some(regex) = self.patterns.get(text) {
             return Some((text.into(), regex.clone()));
         }
@@ -592,6 +621,9 @@ impl<'a> Reader<'a> {
 
     /// A default that its own schema would refuse makes every object invalid that relies on it.
     fn default_of(&mut self, default: &Value, at: &str, node: &mut Node) {
+        if !self.afford(bytes_of(default)) {
+            return;
+        }
         let mut value = default.clone();
         prune::inside(node, &mut value);
         fill::inside(node, &mut value);
@@ -604,12 +636,23 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// About as many bytes as a value takes.
+fn bytes_of(value: &Value) -> usize {
+    let below: usize = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(bytes_of).sum(),
+        Value::Object(members) => members.iter().map(|(key, value)| key.len() + bytes_of(value)).sum(),
+        _ => 0,
+    };
+    below.saturating_add(std::mem::size_of::<Value>())
+}
+
 fn is_null(schema: &Value) -> bool {
     schema.get("type").and_then(Value::as_str) == Some("null")
 }
 
 /// The values of alternatives that are one value or a list of them each, such as schemars makes of an enumeration with described values.
-fn sole_values(all: &[Value]) -> Option<Vec<Value>> {
+fn sole_values(all: &[Value]) -> Option<Vec<&Value>> {
     let mut values = Vec::new();
     for one in all.iter().filter(|one| !is_null(one)) {
         let map = one.as_object()?;
@@ -618,12 +661,25 @@ fn sole_values(all: &[Value]) -> Option<Vec<Value>> {
             return None;
         }
         match (map.get("const"), map.get("enum")) {
-            (Some(only), None) => values.push(only.clone()),
-            (None, Some(Value::Array(some))) => values.extend(some.iter().cloned()),
+            (Some(only), None) => values.push(only),
+            (None, Some(Value::Array(some))) => values.extend(some),
             _ => return None,
         }
     }
     (!values.is_empty()).then_some(values)
+}
+
+/// The values that a schema lists.
+fn listed<'a>(view: &View<'a>) -> Vec<&'a Value> {
+    match (view.get("enum"), view.get("const")) {
+        (Some(Value::Array(all)), _) => all.iter().collect(),
+        (Some(_), _) => Vec::new(),
+        (None, Some(only)) => vec![only],
+        (None, None) => ["anyOf", "oneOf"]
+            .into_iter()
+            .find_map(|key| sole_values(view.get(key)?.as_array()?))
+            .unwrap_or_default(),
+    }
 }
 
 /// A type that goes without saying.
@@ -634,15 +690,8 @@ fn implied(view: &View<'_>, alternatives: Option<&Alternatives>) -> Option<Type>
     if view.has("items") {
         return Some(Type::Array);
     }
-    let listed = match (view.get("enum"), view.get("const")) {
-        (Some(Value::Array(all)), _) => all.clone(),
-        (_, Some(only)) => vec![only.clone()],
-        _ => ["anyOf", "oneOf"]
-            .into_iter()
-            .find_map(|key| sole_values(view.get(key)?.as_array()?))
-            .unwrap_or_default(),
-    };
-    let mut kinds = listed.iter().filter(|value| !value.is_null()).map(Type::of);
+    let listed = listed(view);
+    let mut kinds = listed.into_iter().filter(|value| !value.is_null()).map(Type::of);
     if let Some(first) = kinds.next() {
         return first.filter(|kind| kinds.all(|other| other == Some(*kind)));
     }

@@ -258,6 +258,15 @@ fn schemas_and_findings_are_bounded() {
     definitions.insert("d20".into(), json!({"type": "string"}));
     let why = Schema::read(&json!({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions})).unwrap_err();
     assert_eq!(why.0, ["the schema: is larger than 16384 schemas"]);
+    // The same values over and over, and a long way to them.
+    let fields: serde_json::Map<String, Value> = (0..1_000).map(|i| (format!("f{i}"), json!({"$ref": "#/$defs/e"}))).collect();
+    let why = Schema::read(&json!({"properties": fields, "$defs": {"e": {"enum": ["x".repeat(10_000)]}}})).unwrap_err();
+    assert_eq!(why.0, ["the schema: says more than 4194304 bytes"]);
+    let way: serde_json::Map<String, Value> = (0..100)
+        .map(|i| (format!("d{i}"), json!({"$ref": format!("#/$defs/d{}", i + 1)})))
+        .collect();
+    let why = Schema::read(&json!({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": way})).unwrap_err();
+    assert_eq!(why.0, ["a: lies behind more than 64 references"]);
     // Many unknown fields, many causes.
     let schema = read(json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "integer"}}}}));
     let many: serde_json::Map<String, Value> = (0..1_000).map(|i| (format!("f{i}"), json!(1))).collect();
