@@ -188,6 +188,27 @@ async fn a_store_that_was_not_made_completely_is_made_again() {
     assert!(!dir.path().join(NEW).exists());
 }
 
+/// Many writers share one wait for the disk, and nobody waits for more than one.
+#[tokio::test]
+async fn a_transaction_waits_for_the_disk_once() {
+    let (mem, store) = made();
+    put(&store, "a", "0").await.unwrap();
+    *mem.log.lock().unwrap() = Some(Vec::new());
+    let syncs = || {
+        let mut log = mem.log.lock().unwrap();
+        let log = std::mem::take(log.as_mut().unwrap());
+        log.iter().filter(|op| matches!(op, medium::Op::Sync)).count()
+    };
+    for n in 0..20 {
+        put(&store, "a", &n.to_string()).await.unwrap();
+        assert_eq!(syncs(), 1);
+    }
+    let names: Vec<String> = (0..200).map(|n| format!("s{n}")).collect();
+    futures::future::join_all(names.iter().map(|name| put(&store, name, "1"))).await;
+    let shared = syncs();
+    assert!(shared <= 100, "{shared} waits for 200 writes that came together");
+}
+
 /// Updates use again what earlier ones have freed.
 #[tokio::test]
 async fn the_file_does_not_grow_under_updates() {
@@ -271,6 +292,23 @@ async fn durable_writes() {
     let dir = tempfile::tempdir_in(std::env::var("OUTRIGGER_BENCH_DIR").unwrap_or(".".to_owned())).unwrap();
     let store = Arc::new(Embedded::open(dir.path(), Keep::default()).unwrap());
     let value = "x".repeat(900);
+    // One after the other with the least that a disk can do, so that whatever else the machine does falls on both.
+    let mut plain = std::fs::File::create(dir.path().join("plain")).unwrap();
+    let (mut limit, mut ours) = (Vec::new(), Vec::new());
+    for n in 0..2_000 {
+        let began = std::time::Instant::now();
+        std::io::Write::write_all(&mut plain, value.as_bytes()).unwrap();
+        plain.sync_data().unwrap();
+        limit.push(began.elapsed());
+        let began = std::time::Instant::now();
+        let create = write(&format!("alone-{n}"), Expected::Absent, Some(&value));
+        store.write(create).await.unwrap();
+        ours.push(began.elapsed());
+    }
+    for (what, mut took) in [("append and fdatasync", limit), ("store", ours)] {
+        took.sort_unstable();
+        println!("{what}, by turns: p50 {:?}, p99 {:?}", took[took.len() / 2], took[took.len() * 99 / 100]);
+    }
     for writers in [1_usize, 8, 64] {
         let each = 4_000 / writers.min(8);
         let began = std::time::Instant::now();
