@@ -9,6 +9,9 @@
 //! the watches. A draft that is dropped has never been.
 //!
 //! A watch has no queue: it is a position in the past. One that reads too slowly falls out of it and is told so.
+//!
+//! How old a change is says the wall clock, since the past outlives the process: a clock that is set forward forgets earlier, one that is
+//! set back forgets later, and neither makes a gap.
 
 use std::ops::Bound;
 use std::sync::Arc;

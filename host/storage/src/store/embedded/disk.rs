@@ -166,7 +166,12 @@ impl Disk {
 
     /// What failed since this was last asked.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.state().trouble.take()
+        let mut state = self.state();
+        let committing = state.committing;
+        state.trouble.take().map(|trouble| Trouble {
+            committing: trouble.committing || committing,
+            ..trouble
+        })
     }
 
     /// Writes everything again that can be read and waits for it. After a wait that failed, the system may take pages for written that
@@ -198,11 +203,14 @@ impl Disk {
                 Some(code) => io::Error::from_raw_os_error(code),
                 None => io::Error::new(error.kind(), error.to_string()),
             };
-            state.trouble.get_or_insert_with(|| Trouble {
+            // The first names the cause; whether a commit may be there, any of them may say.
+            let trouble = state.trouble.get_or_insert_with(|| Trouble {
                 error: again(),
                 in_sync,
                 committing,
             });
+            trouble.in_sync |= in_sync;
+            trouble.committing |= committing;
         })
     }
 }
@@ -211,12 +219,11 @@ impl Disk {
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
         let state = self.state();
-        let held = state.held.iter().flatten().rev();
-        let changed = held.filter_map(|held| match held {
+        let held = state.held.iter().flatten().rev().find_map(|held| match held {
             Held::Length(length) => Some(*length),
             _ => None,
         });
-        if let Some(length) = { changed }.next() {
+        if let Some(length) = held {
             return Ok(length - HEAD);
         }
         drop(state);

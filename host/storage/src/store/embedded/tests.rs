@@ -307,7 +307,11 @@ async fn durable_writes() {
     }
     for (what, mut took) in [("append and fdatasync", limit), ("store", ours)] {
         took.sort_unstable();
-        println!("{what}, by turns: p50 {:?}, p99 {:?}", took[took.len() / 2], took[took.len() * 99 / 100]);
+        println!(
+            "{what}, by turns: p50 {:?}, p99 {:?}",
+            took[took.len() / 2],
+            took[took.len() * 99 / 100]
+        );
     }
     for writers in [1_usize, 8, 64] {
         let each = 4_000 / writers.min(8);

@@ -54,6 +54,8 @@ pub(super) struct Writer {
     disk: Disk,
     path: PathBuf,
     failure: Option<Failure>,
+    /// After a full disk: until when, and what is said.
+    rest: Option<(Instant, String)>,
 }
 
 /// Why nothing can be written now.
@@ -73,6 +75,8 @@ const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 16 << 20;
 /// How often a database that failed is opened again while writes come, at most.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long a full disk is left alone, as a multiple of the time that it took to find out what had become of the write.
+const REST: u32 = 10;
 
 // === impl Writer ===
 
@@ -85,6 +89,7 @@ impl Writer {
             disk,
             path,
             failure: None,
+            rest: None,
         }
     }
 
@@ -117,6 +122,15 @@ impl Writer {
             }
             return;
         }
+        if let Some((until, why)) = &self.rest {
+            if Instant::now() < *until {
+                for job in jobs {
+                    job.refuse(StoreError::Full(why.clone()));
+                }
+                return;
+            }
+            self.rest = None;
+        }
         let mut draft = self.sequence.draft();
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -144,6 +158,8 @@ impl Writer {
 
     fn commit(&mut self, draft: &Draft) -> Result<Mark, String> {
         let rows = self.rows.as_ref().ok_or("it is not open")?;
+        // What failed before and did no harm is no cause of what fails now.
+        self.disk.trouble();
         // A panic in the database is an error like others: it is opened again.
         match catch_unwind(AssertUnwindSafe(|| rows.commit(&self.mark, draft))) {
             Ok(done) => done.map_err(|error| error.to_string()),
@@ -178,7 +194,12 @@ impl Writer {
         });
         let revision = self.sequence.now().revision;
         let refusal = self.failure.as_ref().map(|failure| (failure.refusal(), failure.unknown()));
+        let began = Instant::now();
         let opened = self.reopen();
+        if let (Some((StoreError::Full(why), _)), true) = (&refusal, opened) {
+            // To look costs a reading of the whole file; not each of many writes shall cost that.
+            self.rest = Some((Instant::now() + began.elapsed() * REST, why.clone()));
+        }
         let happened = opened && self.sequence.now().revision > revision;
         for answer in answers {
             match (&refusal, happened) {

@@ -46,7 +46,7 @@ async fn a_failure_anywhere_has_a_certain_outcome() {
                 other => panic!("{kind} at {at}: {other:?}; it could be opened again at once"),
             }
             // It goes on without a restart.
-            let next = put(&store, "b", "1").await.unwrap();
+            let next = until_written(&store, "b").await;
             assert_eq!(next, store.revision(&of()).await.unwrap());
             assert_eq!(next, before + 1 + u64::from(outcome.is_ok()), "no revision is left out");
             assert!(has(&mem, &store, "b", Some("1")).await);
