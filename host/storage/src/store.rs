@@ -1,7 +1,7 @@
 //! Stores: bytes under keys, with one revision that only grows.
 //!
 //! What a plugin's stored resources live in. Three stores stand behind the one trait [`Store`]: [`memory`], for tests and for what may be
-//! lost; [`embedded`], one file on one machine; `etcd`, which replicas share. One conformance suite says for all of them what they promise:
+//! lost; [`embedded`], one file on one machine; [`etcd`], which replicas share. One conformance suite says for all of them what they promise:
 //!
 //! * Every write has a revision of its own, greater than all before it. An object's resourceVersion is the revision of its last write, a
 //!   list's that of its moment: one positive integer, as clients since KEP-5504 expect.

@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::servers::Does;
-use super::{Shared, plain, revision, wire};
+use super::shared::{Shared, plain, revision};
+use super::wire;
 use crate::store::StoreError;
 
 /// What a replica knows of the rounds.

@@ -23,8 +23,9 @@ use tonic::Streaming;
 
 use super::line::Line;
 use super::servers::Backoff;
+use super::shared::{Shared, plain, positive, revision, stored};
 use super::trouble::Trouble;
-use super::{Shared, plain, positive, revision, stored, wire};
+use super::wire;
 use crate::store::{Changed, Changes, Prefix, StoreError, Told};
 
 /// Who waits for a watch to come somewhere.

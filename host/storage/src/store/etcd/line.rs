@@ -75,7 +75,7 @@ impl Line {
             let tls = tokio_rustls::TlsConnector::from(Arc::new(config))
                 .connect(name, tcp)
                 .await
-                .map_err(|e| format!("TLS: {}", causes(&e)))?;
+                .map_err(|e| format!("TLS: {}{}", causes(&e), plain_hint(&e)))?;
             handshake(TokioIo::new(tls), &ended).await?
         } else {
             handshake(TokioIo::new(tcp), &ended).await?
@@ -88,7 +88,20 @@ impl Line {
             cluster: 0,
         };
         let asked = line.ask(wire::STATUS, wire::StatusRequest {}).await;
-        let status: wire::StatusResponse = asked.map_err(|status| line.why(&status))?;
+        let status: wire::StatusResponse = asked.map_err(|status| {
+            let why = line.why(&status);
+            // What etcd says itself has no other cause.
+            let said = std::error::Error::source(&status).is_none();
+            let hint = match (server.tls, &files.identity) {
+                _ if said => "",
+                // What speaks TLS or HTTP/1 hangs up, or answers what is no HTTP/2.
+                (false, _) => "; perhaps it wants https, or is no etcd",
+                // In TLS 1.3 a client's certificate is judged behind the handshake, and who writes then may hear no more than that nobody listens.
+                (true, None) => "; perhaps it wants a client's certificate",
+                (true, Some(_)) => "; perhaps it does not accept the client's certificate",
+            };
+            format!("{why}{hint}")
+        })?;
         if status.is_learner {
             return Err("it is a learner, which answers no reads".to_owned());
         }
@@ -158,6 +171,16 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+/// What speaks no TLS hangs up, or answers something else. A certificate that is refused is another matter.
+fn plain_hint(error: &std::io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if error.kind() == std::io::ErrorKind::UnexpectedEof || matches!(inner, Some(rustls::Error::InvalidMessage(_))) {
+        "; perhaps it wants http, or is no etcd"
+    } else {
+        ""
     }
 }
 

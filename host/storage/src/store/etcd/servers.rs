@@ -106,17 +106,20 @@ impl Servers {
                     ));
                 }
             };
-            let trouble = match timeout_at(deadline, line.ask(path.clone(), question.clone())).await {
+            // A server that says nothing is found out only by that. Where there are others, a read is left the time to ask one of them.
+            let asked = Instant::now();
+            let patience = match does {
+                Does::Read if self.servers.len() > 1 => deadline.min(asked + within / 2),
+                _ => deadline,
+            };
+            let trouble = match timeout_at(patience, line.ask(path.clone(), question.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(status)) => self.judged(&line, &status),
-                Err(_) => {
-                    // Its connection may be one that nobody hears any more.
-                    self.drop_line(&line);
-                    let why = format!("{}: no answer within {within:?}", line.name());
-                    return Err(Trouble::Perhaps(why));
-                }
+                Err(_) => Trouble::Perhaps(format!("{}: no answer within {:?}", line.name(), patience - asked)),
             };
             match trouble {
+                // Its connection may be one that nobody hears any more; and where etcd says "timed out" or "leader changed" over one that is
+                // well, another member may know the leader.
                 Trouble::NotHere(why) => {
                     self.drop_line(&line);
                     last = Some(why);
@@ -126,7 +129,6 @@ impl Servers {
                     last = Some(why);
                 }
                 Trouble::Perhaps(why) => {
-                    // etcd says "timed out" or "leader changed" over a connection that is well; elsewhere there may be a leader.
                     self.drop_line(&line);
                     return Err(Trouble::Perhaps(why));
                 }

@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// The bytes that etcd's own Go types make of the same (`proto.Marshal` of etcdserverpb, v3.6).
+    /// The bytes that etcd's own Go types make of the same (`Marshal` of etcdserverpb, v3.6.16).
     #[test]
     fn messages_are_etcds() {
         let create = TxnRequest {
@@ -322,11 +322,39 @@ mod tests {
             progress: Some(WatchProgressRequest {}),
             ..Default::default()
         };
-        for (name, made, expected) in [
+        let page = RangeRequest {
+            key: b"a".to_vec(),
+            range_end: b"b".to_vec(),
+            limit: 500,
+            revision: 7,
+            keys_only: true,
+        };
+        let cases: [(_, _, &[u8]); 7] = [
             ("create", create.encode_to_vec(), CREATE),
             ("watch", watch.encode_to_vec(), WATCH_CREATE),
             ("progress", progress.encode_to_vec(), b"\x1a\x00"),
-        ] {
+            (
+                "deletion",
+                RequestOp::delete(b"k".to_vec()).encode_to_vec(),
+                b"\x1a\x03\x0a\x01k",
+            ),
+            (
+                "count",
+                Compare::written(b"k".to_vec(), 0).encode_to_vec(),
+                b"\x1a\x01k\x20\x00",
+            ),
+            (
+                "page",
+                page.encode_to_vec(),
+                b"\x0a\x01a\x12\x01b\x18\xf4\x03\x20\x07\x40\x01",
+            ),
+            (
+                "compaction",
+                CompactionRequest { revision: 300 }.encode_to_vec(),
+                b"\x08\xac\x02",
+            ),
+        ];
+        for (name, made, expected) in cases {
             assert_eq!(made, expected, "{name}");
         }
     }
