@@ -11,6 +11,7 @@
 //! nothing here measures time.
 
 pub mod control_plane;
+pub mod etcd;
 pub mod fleet;
 pub mod http;
 pub mod kubectl;
