@@ -11,6 +11,7 @@ mod metrics;
 mod read;
 mod resources;
 mod responder;
+mod selection;
 mod shape;
 mod stored;
 mod tables;

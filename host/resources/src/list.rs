@@ -40,6 +40,9 @@ impl Read<'_> {
         };
         let snapshot = self.moment(&options, token.as_ref()).await?;
         let first = token.map(|token| self.first_key(&token.start));
+        if self.served.kept.is_some() {
+            return self.list_kept(options, media, include, snapshot, first).await;
+        }
         // Upstream answers a list of "anything" from its watch cache, whole.
         let limit = match (options.limit, options.resource_version) {
             (_, ResourceVersion::Any) => None,
@@ -77,7 +80,7 @@ impl Read<'_> {
         let table = &self.served.table;
         if let Some(token) = token {
             let Some(version) = token.version else {
-                return Ok(table.snapshot());
+                return self.newest().await;
             };
             return table.page(version).ok_or_else(|| {
                 let go_on = ContinueToken {
@@ -87,10 +90,10 @@ impl Read<'_> {
                 Status::expired_page(go_on.encode())
             });
         }
-        let version = match (options.resource_version, &self.served.kept) {
-            (ResourceVersion::At(version), _) => version,
-            (ResourceVersion::Unset, Some(kept)) => return kept.fresh(PATIENCE).await.map_err(status),
-            (ResourceVersion::Unset | ResourceVersion::Any, _) => return Ok(table.snapshot()),
+        let version = match options.resource_version {
+            ResourceVersion::At(version) => version,
+            ResourceVersion::Unset => return self.newest().await,
+            ResourceVersion::Any => return Ok(table.snapshot()),
         };
         let exact = match options.resource_version_match {
             Some(ResourceVersionMatch::Exact) => true,
@@ -107,6 +110,14 @@ impl Read<'_> {
         }
         let expired = || Status::expired("The resourceVersion for the provided list is too old.");
         table.page(version).ok_or_else(expired)
+    }
+
+    /// The rows as they are now. Of what is kept in a store: with everything that was acknowledged before.
+    pub(crate) async fn newest(&self) -> Result<Arc<Snapshot>, Status> {
+        match &self.served.kept {
+            Some(kept) => kept.fresh(PATIENCE).await.map_err(status),
+            None => Ok(self.served.table.snapshot()),
+        }
     }
 
     /// The rows of a list, in the order of the table: namespace, then name.

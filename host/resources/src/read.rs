@@ -1,7 +1,7 @@
 //! One request for a table, as its verbs need it.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use outrigger_api::encode;
 use outrigger_api::manifest::{Scope, Shadow};
@@ -25,6 +25,8 @@ pub(crate) struct Read<'a> {
     pub(crate) accept: Option<&'a str>,
     pub(crate) pretty: bool,
     pub(crate) now: SystemTime,
+    /// How long a plugin may take for what it must convert.
+    pub(crate) deadline: Duration,
 }
 
 /// What the answer holds.
@@ -35,6 +37,8 @@ pub(crate) enum Kind {
     Watch,
 }
 
+/// The server's own limit for a request (`--request-timeout`), which a conversion of many objects may use up.
+pub(crate) const CONVERSION: Duration = Duration::from_secs(60);
 /// Room for one object.
 const OBJECT: usize = 1 << 10;
 
@@ -55,6 +59,7 @@ impl<'a> Read<'a> {
             accept,
             pretty,
             now: SystemTime::now(),
+            deadline: CONVERSION,
         }
     }
 
@@ -74,14 +79,7 @@ impl<'a> Read<'a> {
     }
 
     pub(crate) fn shape(&self, media: Media, include: IncludeObject) -> Shape<'a> {
-        Shape {
-            resource: &self.served.resource,
-            kind: &self.served.resource.kind,
-            cells: self.served.cells.as_ref(),
-            api_version: &self.served.api_version,
-            media,
-            include,
-        }
+        Shape::of(self.served, media, include)
     }
 
     /// What rows of a Table carry; whoever wants no Table may say here what he likes.

@@ -4,15 +4,18 @@
 //! very end.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use outrigger_api::cells::Cells;
 use outrigger_api::manifest::Resource;
 use outrigger_api::media::{Encoding, Form, Media, MetaVersion};
 use outrigger_api::meta::{ListMeta, NONE, ObjectMeta, Rest, TypeMeta};
+use outrigger_api::object::metadata_protobuf;
 use outrigger_api::table::{IncludeObject, RowObject, TableWriter};
 use outrigger_api::time::Timestamp;
 use outrigger_api::{json, protobuf};
+use outrigger_catalog::Served;
 use outrigger_storage::{Entry, Labels, Row};
 
 /// What is written, and how.
@@ -37,6 +40,10 @@ pub(crate) struct Object<'a> {
     pub(crate) fields: &'a [u8],
     pub(crate) protobuf: &'a [u8],
     pub(crate) cells: &'a [u8],
+    /// The row that it is, if it is one as it stands: there the cells are remembered that columns have found.
+    pub(crate) entry: Option<&'a Entry>,
+    /// Its metadata is JSON only.
+    pub(crate) is_kept: bool,
 }
 
 /// Room for a list's frame.
@@ -83,6 +90,21 @@ impl<'a> Object<'a> {
             fields,
             protobuf,
             cells,
+            entry: (is_kept && revision == entry.revision).then_some(entry),
+            is_kept,
+        }
+    }
+
+    /// Its metadata with what is to be made for protobuf.
+    fn in_protobuf<'o>(&'o self, made: &'o mut Vec<u8>) -> ObjectMeta<'o> {
+        if !self.is_kept {
+            return self.meta;
+        }
+        *made = metadata_protobuf(self.meta.rest.json);
+        let json = self.meta.rest.json;
+        ObjectMeta {
+            rest: Rest { json, protobuf: made },
+            ..self.meta
         }
     }
 
@@ -100,7 +122,31 @@ impl<'a> Object<'a> {
 
 // === impl Shape ===
 
+impl<'a> Shape<'a> {
+    /// A resource's objects in this form.
+    pub(crate) fn of(served: &'a Served, media: Media, include: IncludeObject) -> Self {
+        Self {
+            resource: &served.resource,
+            kind: &served.resource.kind,
+            cells: served.cells.as_ref(),
+            api_version: &served.api_version,
+            media,
+            include,
+        }
+    }
+}
+
 impl Shape<'_> {
+    /// About how many bytes a row takes.
+    pub(crate) fn room(&self, entry: &Entry) -> usize {
+        let row = &entry.row;
+        let fields = match (self.media.form, self.include) {
+            (Form::Object, _) | (Form::Table(_), IncludeObject::Object) => row.fields.len(),
+            _ => 64,
+        };
+        192 + fields + row.meta.as_ref().map_or(0, |meta| meta.json.len())
+    }
+
     fn kind(&self) -> TypeMeta<'_> {
         TypeMeta {
             api_version: self.api_version,
@@ -113,10 +159,22 @@ impl Shape<'_> {
         let Some(cells) = self.cells.filter(|_| object.cells.is_empty()) else {
             return Cow::Borrowed(object.cells);
         };
-        let mut whole = Vec::new();
-        json::write_object(&mut whole, Some(self.kind()), &object.meta, object.fields);
-        let value = serde_json::from_slice(&whole).unwrap_or_default();
-        Cow::Owned(cells.write(&value, SystemTime::now()))
+        let now = SystemTime::now();
+        let mut out = Vec::with_capacity(64);
+        let known = object.entry.map(|entry| entry.found.load());
+        match known.as_deref().and_then(Option::as_ref).filter(|found| found.is_of(cells)) {
+            Some(found) => found.write(&mut out, now),
+            None => {
+                let mut whole = Vec::new();
+                json::write_object(&mut whole, Some(self.kind()), &object.meta, object.fields);
+                let found = cells.find(&serde_json::from_slice(&whole).unwrap_or_default());
+                found.write(&mut out, now);
+                if let Some(entry) = object.entry {
+                    entry.found.store(Some(Arc::new(found)));
+                }
+            }
+        }
+        Cow::Owned(out)
     }
 
     /// Appends one object that stands alone. A Table has its headers, or not.
@@ -124,7 +182,9 @@ impl Shape<'_> {
         match (self.media.form, self.media.encoding) {
             (Form::Object, Encoding::Protobuf) => protobuf::write_document(out, self.kind(), &object.meta, object.protobuf),
             (Form::Object, _) => json::write_document(out, self.kind(), &object.meta, object.fields),
-            (Form::PartialMetadata(v), Encoding::Protobuf) => protobuf::write_document(out, partial(v), &object.meta, &[]),
+            (Form::PartialMetadata(v), Encoding::Protobuf) => {
+                protobuf::write_document(out, partial(v), &object.in_protobuf(&mut Vec::new()), &[]);
+            }
             (Form::PartialMetadata(v), _) => json::write_document(out, partial(v), &object.meta, &[]),
             (Form::Table(version), _) => {
                 let meta = ListMeta {
@@ -161,7 +221,7 @@ impl Shape<'_> {
             }
             (Form::PartialMetadata(v), Encoding::Protobuf) => {
                 let mut list = protobuf::ListWriter::begin(&mut out, partial_list(v), meta);
-                objects.iter().for_each(|o| list.item(&o.meta, &[]));
+                objects.iter().for_each(|o| list.item(&o.in_protobuf(&mut Vec::new()), &[]));
                 list.finish();
             }
             (Form::PartialMetadata(v), _) => {
@@ -223,6 +283,8 @@ impl Shape<'_> {
             fields: &[],
             protobuf: &[],
             cells: cells.as_bytes(),
+            entry: None,
+            is_kept: false,
         };
         // The annotation is what the client waits for, so it is there even where no objects are wanted.
         let include = match self.include {

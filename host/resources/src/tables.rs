@@ -15,6 +15,7 @@ use outrigger_catalog::Served;
 
 use crate::list::PATIENCE;
 use crate::read::{Read, not_yet};
+use crate::stored::status;
 use crate::{Answer, ReadMetrics};
 
 /// Reads tables.
@@ -73,8 +74,13 @@ impl Tables {
         if matches!(&*info.verb, "get" | "list" | "watch") {
             served.standing.check(read.now).map_err(|why| read.nobody_knows(&why))?;
         }
+        // One object can be read whatever the others are.
+        if let ("list" | "watch", Some(kept)) = (&*info.verb, &served.kept) {
+            kept.check().map_err(status)?;
+        }
         match &*info.verb {
             "get" if read.is_namespaced() && info.namespace.is_empty() => Err(Status::generic_not_found()),
+            "get" if let Some(kept) = &served.kept => read.get_kept(kept).await,
             "get" => {
                 let version = query.first("resourceVersion").unwrap_or_default();
                 let snapshot = match ResourceVersion::parse(version)? {

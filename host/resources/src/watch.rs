@@ -12,26 +12,30 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use outrigger_api::list_options::{ListOptions, ResourceVersion};
 use outrigger_api::media::Form;
 use outrigger_api::meta::{NONE, ObjectMeta};
-use outrigger_api::selector::{FieldSelector, LabelSelector};
 use outrigger_api::status::Status;
 use outrigger_api::watch::{EventType, INITIAL_EVENTS_END, write_event};
 use outrigger_catalog::Served;
-use outrigger_storage::{Batch, Before, Change, Encoded, Entry, Key, Labels, Next, Representation, Snapshot, TooOld, Watching};
+use outrigger_storage::{
+    Batch, Before, Change, Encoded, Entry, Key, Next, Opening, Piece, Representation, Snapshot, TooOld, Watching,
+};
 use tokio::time::{Instant, Sleep};
 
 use crate::list::PATIENCE;
 use crate::metrics::Series;
-use crate::read::{Kind, Read, not_yet};
+use crate::read::{CONVERSION, Kind, Read, not_yet};
+use crate::selection::{Forgotten, Selection, natural};
 use crate::shape::{Object, Shape};
+use crate::stored::convert::{in_version, is_in_version};
 use crate::{Answer, Tables};
 
 /// One watch.
@@ -56,8 +60,10 @@ struct Watch {
 }
 
 enum Phase {
-    /// What is there, from this key on.
-    Initial(Arc<Snapshot>, Key),
+    /// What is there.
+    Initial(Initial),
+    /// All of it, at this revision, is said.
+    Listed(u64),
     /// What changes; a batch may be half written.
     Following(Option<(Arc<Batch>, usize)>),
     /// This is left to say.
@@ -65,13 +71,14 @@ enum Phase {
     Over,
 }
 
-/// What the client wants to know of.
-struct Selection {
-    namespace: Box<str>,
-    /// Of a watch on one name: `/watch/` paths have it.
-    name: Box<str>,
-    fields: FieldSelector,
-    labels: LabelSelector,
+/// What is there, said piece by piece.
+struct Initial {
+    snapshot: Arc<Snapshot>,
+    /// With whom, if with anybody.
+    shared: Option<Arc<Opening>>,
+    /// The number of the next piece, and the key that it begins with.
+    at: usize,
+    from: Key,
 }
 
 /// Bytes made at once, about; a whole publication may be more, but is shared.
@@ -102,13 +109,22 @@ impl Read<'_> {
             ));
         }
         let watching = self.served.table.watch();
-        let now = watching.table().snapshot();
+        let now = match options.resource_version {
+            // The initial state is at least as new as the store at the request (KEP-3157).
+            ResourceVersion::Unset => self.newest().await?,
+            _ => watching.table().snapshot(),
+        };
+        let how = Representation {
+            media,
+            include: self.include(media)?,
+            version: Arc::clone(&self.served.api_version),
+        };
         let (since, phase) = match (options.send_initial_events, options.resource_version) {
             (Some(true), ResourceVersion::At(version)) => match watching.table().reached(version, PATIENCE).await {
-                Ok(snapshot) => (snapshot.revision(), self.initial(snapshot)),
+                Ok(snapshot) => (snapshot.revision(), self.initial(snapshot, &options, &how)),
                 Err(late) => (0, Phase::Failing(Box::new(not_yet(late)))),
             },
-            (Some(true), _) => (now.revision(), self.initial(now)),
+            (Some(true), _) => (now.revision(), self.initial(now, &options, &how)),
             (_, ResourceVersion::At(version)) => (version, Phase::Following(None)),
             (_, _) => (now.revision(), Phase::Following(None)),
         };
@@ -121,18 +137,9 @@ impl Read<'_> {
         let watch = Watch {
             served: Arc::clone(self.served),
             watching,
-            selection: Selection {
-                namespace: self.info.namespace.as_str().into(),
-                name: self.info.name.as_str().into(),
-                fields: options.field_selector,
-                labels: options.label_selector,
-            },
-            how: Representation {
-                media,
-                include: self.include(media)?,
-                version: Arc::clone(&self.served.api_version),
-            },
+            how,
             bookmarks: options.allow_watch_bookmarks,
+            selection: Selection::new(self.info, options),
             headers: matches!(media.form, Form::Table(_)),
             since,
             told: since,
@@ -152,8 +159,16 @@ impl Read<'_> {
         })
     }
 
-    fn initial(&self, snapshot: Arc<Snapshot>) -> Phase {
-        Phase::Initial(snapshot, Key::new(&self.info.namespace, ""))
+    fn initial(&self, snapshot: Arc<Snapshot>, options: &ListOptions, how: &Representation) -> Phase {
+        let is_whole = self.info.name.is_empty() && options.field_selector.is_empty() && options.label_selector.is_empty();
+        let shares = is_whole && self.served.kept.is_some();
+        let table = &self.served.table;
+        Phase::Initial(Initial {
+            shared: shares.then(|| table.opening(&snapshot, how, &self.info.namespace)),
+            snapshot,
+            at: 0,
+            from: Key::new(&self.info.namespace, ""),
+        })
     }
 }
 
@@ -164,10 +179,11 @@ impl Watch {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let bytes = match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Initial(snapshot, from) => self.initial(snapshot, from),
-                Phase::Following(Some((batch, at))) => self.told_of(batch, at),
+                Phase::Initial(initial) => self.initial(initial).await,
+                Phase::Listed(revision) => self.listed(revision),
+                Phase::Following(Some((batch, at))) => self.told_of(batch, at).await,
                 Phase::Following(None) => match self.watching.next(self.since) {
-                    Ok(Next::Changes(batch)) => self.told_of(batch, 0),
+                    Ok(Next::Changes(batch)) => self.told_of(batch, 0).await,
                     Ok(Next::Nothing(up_to)) => {
                         self.since = up_to;
                         self.wait().await
@@ -187,49 +203,70 @@ impl Watch {
     }
 
     /// A piece of what is there.
-    fn initial(&mut self, snapshot: Arc<Snapshot>, from: Key) -> Bytes {
+    async fn initial(&mut self, initial: Initial) -> Bytes {
+        let Initial {
+            snapshot,
+            shared,
+            at,
+            from,
+        } = initial;
+        let (served, how, selection, headers) = (&self.served, &self.how, &self.selection, self.headers);
+        let state = shared.as_ref().map_or(&snapshot, |shared| shared.snapshot());
+        let make = || piece(served, how, selection, state, from, headers);
+        let made = match &shared {
+            Some(shared) => shared.piece(at, make).await,
+            None => make().await,
+        };
+        let piece = match made {
+            Ok(piece) => piece,
+            Err(status) => {
+                self.phase = Phase::Failing(Box::new(status));
+                return Bytes::new();
+            }
+        };
+        self.count(&piece.ends);
+        self.headers &= piece.ends.is_empty();
+        self.phase = match piece.next {
+            Some(from) => Phase::Initial(Initial {
+                snapshot,
+                shared,
+                at: at + 1,
+                from,
+            }),
+            None => Phase::Listed(snapshot.revision()),
+        };
+        piece.bytes
+    }
+
+    /// All that is there at this revision is said.
+    fn listed(&mut self, revision: u64) -> Bytes {
         let mut out = Vec::new();
-        let now = SystemTime::now();
-        let mut left_at = None;
-        for entry in snapshot.iter_from(from, now) {
-            let key = &entry.row.key;
-            if !self.selection.namespace.is_empty() && *key.namespace != *self.selection.namespace {
-                break;
-            }
-            if out.len() >= CHUNK {
-                left_at = Some(key.clone());
-                break;
-            }
-            if let Some(labels) = entry.labels.as_ref().filter(|l| self.selection.takes(key, l)) {
-                self.write(&mut out, EventType::Added, &Object::of(entry, labels));
-            }
-        }
-        if let Some(next) = left_at {
-            self.phase = Phase::Initial(snapshot, next);
-            return out.into();
-        }
         if self.bookmarks {
-            self.bookmark(&mut out, snapshot.revision(), &AT_THE_END);
+            self.bookmark(&mut out, revision, &AT_THE_END);
             self.series.listed(self.opened.elapsed());
         }
-        self.told = snapshot.revision();
+        self.told = revision;
         self.follow();
         out.into()
     }
 
     /// The events of a batch, from one of its changes on.
-    fn told_of(&mut self, batch: Arc<Batch>, at: usize) -> Bytes {
+    async fn told_of(&mut self, batch: Arc<Batch>, at: usize) -> Bytes {
+        let spoken = match self.spoken(&batch).await {
+            Ok(spoken) => spoken,
+            Err(status) => {
+                self.phase = Phase::Failing(Box::new(status));
+                return Bytes::new();
+            }
+        };
+        let spoken = spoken.as_deref().unwrap_or_else(|| batch.changes());
         if at == 0
             && !self.headers
             && self.selection.is_everything()
             && batch.changes().first().is_none_or(|c| c.revision > self.since)
         {
-            let shared = self.shared(&batch);
-            let mut begin = 0;
-            for end in &shared.ends {
-                self.series.event(end - begin);
-                begin = *end;
-            }
+            let shared = self.shared(&batch, spoken);
+            self.count(&shared.ends);
             self.since = batch.revision();
             if !shared.all.is_empty() {
                 self.told = self.since;
@@ -238,59 +275,96 @@ impl Watch {
             return shared.all.clone();
         }
         let mut out = Vec::new();
-        let mut shared = None;
-        for (n, change) in batch.changes().iter().enumerate().skip(at) {
+        let mut shared: Option<Arc<Encoded>> = None;
+        // A run of shared events that has not been copied yet; if there is nothing else it never is.
+        let mut run: Range<usize> = 0..0;
+        let mut left_at = None;
+        for (n, (change, said)) in batch.changes().iter().zip(spoken).enumerate().skip(at) {
             if change.revision <= self.since {
                 continue;
             }
-            if out.len() >= CHUNK {
-                self.phase = Phase::Following(Some((batch, n)));
-                return out.into();
+            if out.len() + run.len() >= CHUNK {
+                left_at = Some(n);
+                break;
             }
-            let event = match self.selection.event(change) {
-                Ok(Some(event)) => event,
+            let kind = match self.selection.event(change) {
+                Ok(Some(kind)) => kind,
                 Ok(None) => continue,
                 Err(Forgotten) => {
                     self.fail(TooOld {
                         revision: self.since,
                         oldest: batch.revision(),
                     });
-                    return out.into();
+                    return self.joined(out, run, shared.as_deref());
                 }
             };
-            if Some(event.kind) == natural(change) && !self.headers {
-                let shared = shared.get_or_insert_with(|| self.shared(&batch));
-                let begin = n
-                    .checked_sub(1)
-                    .and_then(|before| shared.ends.get(before))
-                    .copied()
-                    .unwrap_or(0);
-                let bytes = shared
-                    .ends
-                    .get(n)
-                    .and_then(|end| shared.all.get(begin..*end))
-                    .unwrap_or_default();
-                out.extend_from_slice(bytes);
-                self.series.event(bytes.len());
-            } else {
-                self.write(&mut out, event.kind, &event.object(change.revision));
-            }
             self.told = change.revision;
+            if Some(kind) == natural(change) && !self.headers {
+                let shared = shared.get_or_insert_with(|| self.shared(&batch, spoken));
+                let end = |n: usize| shared.ends.get(n).copied().unwrap_or_default();
+                let (begin, end) = (n.checked_sub(1).map_or(0, end), end(n));
+                self.series.event(end - begin);
+                if run.is_empty() {
+                    run = begin..end;
+                } else if run.end == begin {
+                    run.end = end;
+                } else {
+                    out.extend_from_slice(shared.all.get(std::mem::replace(&mut run, begin..end)).unwrap_or_default());
+                }
+            } else if let Some(object) = object(kind, said) {
+                if let Some(shared) = &shared {
+                    out.extend_from_slice(shared.all.get(std::mem::take(&mut run)).unwrap_or_default());
+                }
+                self.write(&mut out, kind, &object);
+            }
         }
-        self.since = batch.revision();
-        self.follow();
+        match left_at {
+            Some(n) => self.phase = Phase::Following(Some((batch, n))),
+            None => {
+                self.since = batch.revision();
+                self.follow();
+            }
+        }
+        self.joined(out, run, shared.as_deref())
+    }
+
+    /// What was written, and then a run of shared events; without a copy if the run is all.
+    fn joined(&self, mut out: Vec<u8>, run: Range<usize>, shared: Option<&Encoded>) -> Bytes {
+        let Some(shared) = shared.filter(|shared| run.end <= shared.all.len()) else {
+            return out.into();
+        };
+        if out.is_empty() {
+            return shared.all.slice(run);
+        }
+        out.extend_from_slice(shared.all.get(run).unwrap_or_default());
         out.into()
     }
 
+    /// The changes of a batch in the version that is watched; `None` if they are in it.
+    async fn spoken(&self, batch: &Batch) -> Result<Option<Arc<[Change]>>, Status> {
+        let served = &self.served;
+        if batch
+            .changes()
+            .iter()
+            .flat_map(said)
+            .all(|entry| is_in_version(served, entry))
+        {
+            return Ok(None);
+        }
+        let spoken = batch.converted(&self.how.version, || converted(served, batch.changes()));
+        Ok(Some(spoken.await?))
+    }
+
     /// A batch's events for whoever selects everything, encoded once for all of them.
-    fn shared(&self, batch: &Batch) -> Arc<Encoded> {
-        batch.encoded(&self.how, |changes| {
+    fn shared(&self, batch: &Batch, spoken: &[Change]) -> Arc<Encoded> {
+        batch.encoded(&self.how, |_| {
             let shape = self.shape();
             let mut all = Vec::new();
-            let ends = changes.iter().map(|change| {
-                if let Some(event) = known(change) {
-                    let object = event.object(change.revision);
-                    write_event(&mut all, shape.media.encoding, event.kind, |out| {
+            let ends = spoken.iter().map(|change| {
+                if let Some(kind) = natural(change)
+                    && let Some(object) = object(kind, change)
+                {
+                    write_event(&mut all, shape.media.encoding, kind, |out| {
                         shape.write_one(out, &object, false);
                     });
                 }
@@ -299,6 +373,16 @@ impl Watch {
             let ends = ends.collect();
             Encoded { all: all.into(), ends }
         })
+    }
+
+    fn count(&self, ends: &[usize]) {
+        let mut begin = 0;
+        for end in ends {
+            if *end > begin {
+                self.series.event(end - begin);
+            }
+            begin = *end;
+        }
     }
 
     /// Until something changes, a bookmark is due, or the watch is over.
@@ -374,90 +458,88 @@ impl Watch {
     }
 
     fn shape(&self) -> Shape<'_> {
-        Shape {
-            resource: &self.served.resource,
-            kind: &self.served.resource.kind,
-            cells: self.served.cells.as_ref(),
-            api_version: &self.how.version,
-            media: self.how.media,
-            include: self.how.include,
+        shape(&self.served, &self.how)
+    }
+}
+
+fn shape<'a>(served: &'a Served, how: &'a Representation) -> Shape<'a> {
+    Shape {
+        api_version: &how.version,
+        ..Shape::of(served, how.media, how.include)
+    }
+}
+
+/// The object of an event. What goes carries its last state and the version at which it went.
+fn object(kind: EventType, change: &Change) -> Option<Object<'_>> {
+    let entry = match (kind, &change.before, &change.after) {
+        (EventType::Deleted, Before::Was(last) | Before::Relabelled(last), _) => last,
+        (EventType::Deleted, Before::Absent, _) => return None,
+        (_, _, after) => after.as_ref()?,
+    };
+    Some(Object::at(entry, entry.labels.as_deref().unwrap_or(&NONE), change.revision))
+}
+
+/// Some of what is there as ADDED events; with `headers` the first has those of a Table.
+async fn piece(
+    served: &Served,
+    how: &Representation,
+    selection: &Selection,
+    snapshot: &Snapshot,
+    from: Key,
+    mut headers: bool,
+) -> Result<Piece, Status> {
+    let shape = shape(served, how);
+    let gathered = selection.gather(snapshot, from, CHUNK, |entry| shape.room(entry));
+    let mut entries = gathered.entries;
+    if !entries.iter().all(|entry| is_in_version(served, entry)) {
+        entries = in_version(served, &entries, CONVERSION).await?;
+    }
+    let (mut out, mut ends) = (Vec::with_capacity(CHUNK), Vec::with_capacity(entries.len()));
+    for entry in &entries {
+        let object = Object::of(entry, entry.labels.as_deref().unwrap_or(&NONE));
+        write_event(&mut out, shape.media.encoding, EventType::Added, |out| {
+            shape.write_one(out, &object, headers);
+        });
+        headers = false;
+        ends.push(out.len());
+    }
+    Ok(Piece {
+        bytes: out.into_boxed_slice().into(),
+        ends: ends.into(),
+        next: gathered.next,
+    })
+}
+
+/// The states of an object that events of a change may show: the newer one, and the older where the object goes, or may leave a selector.
+fn said(change: &Change) -> impl Iterator<Item = &Arc<Entry>> {
+    let (before, after) = (older(change), change.after.as_ref());
+    before.into_iter().chain(after)
+}
+
+fn older(change: &Change) -> Option<&Arc<Entry>> {
+    let (Before::Was(last) | Before::Relabelled(last)) = &change.before else {
+        return None;
+    };
+    let stays = change.after.as_ref().is_some_and(|after| after.labels == last.labels);
+    (!stays).then_some(last)
+}
+
+/// The same changes with what they may show in the version of `served`.
+async fn converted(served: &Served, changes: &[Change]) -> Result<Vec<Change>, Status> {
+    let entries: Vec<Arc<Entry>> = changes.iter().flat_map(said).cloned().collect();
+    let mut entries = in_version(served, &entries, CONVERSION).await?.into_iter();
+    let mut out = changes.to_vec();
+    for change in &mut out {
+        if older(change).is_some()
+            && let Some(entry) = entries.next()
+        {
+            change.before = Before::Was(entry);
+        }
+        if change.after.is_some() {
+            change.after = entries.next();
         }
     }
-}
-
-/// The labels that a row had are no longer known, so nobody can say whether a selector took it.
-struct Forgotten;
-
-/// What a change is to a watcher.
-struct Event<'a> {
-    kind: EventType,
-    entry: &'a Entry,
-    labels: &'a Labels,
-}
-
-// === impl Event ===
-
-impl<'a> Event<'a> {
-    fn new(kind: EventType, entry: &'a Entry) -> Self {
-        let labels = entry.labels.as_deref().unwrap_or(&NONE);
-        Self { kind, entry, labels }
-    }
-
-    /// What goes carries its last state and the version at which it went.
-    fn object(&self, revision: u64) -> Object<'a> {
-        Object::at(self.entry, self.labels, revision)
-    }
-}
-
-/// What a change is to whoever selects everything.
-fn known(change: &Change) -> Option<Event<'_>> {
-    match (&change.before, &change.after) {
-        (Before::Absent, Some(after)) => Some(Event::new(EventType::Added, after)),
-        (Before::Was(_) | Before::Relabelled(_), Some(after)) => Some(Event::new(EventType::Modified, after)),
-        (Before::Was(last) | Before::Relabelled(last), None) => Some(Event::new(EventType::Deleted, last)),
-        (Before::Absent, None) => None,
-    }
-}
-
-fn natural(change: &Change) -> Option<EventType> {
-    known(change).map(|event| event.kind)
-}
-
-// === impl Selection ===
-
-impl Selection {
-    fn is_everything(&self) -> bool {
-        self.namespace.is_empty() && self.name.is_empty() && self.fields.is_empty() && self.labels.is_empty()
-    }
-
-    fn names(&self, key: &Key) -> bool {
-        (self.namespace.is_empty() || *self.namespace == *key.namespace)
-            && (self.name.is_empty() || *self.name == *key.name)
-            && self.fields.matches(&key.namespace, &key.name)
-    }
-
-    fn takes(&self, key: &Key, labels: &Labels) -> bool {
-        self.names(key) && self.labels.matches(labels)
-    }
-
-    /// An object that moves into the selector is ADDED, and one that moves out of it DELETED, with its state from before.
-    fn event<'c>(&self, change: &'c Change) -> Result<Option<Event<'c>>, Forgotten> {
-        let takes = |entry: &Entry| entry.labels.as_ref().is_some_and(|l| self.takes(&entry.row.key, l));
-        let before = match &change.before {
-            Before::Absent => None,
-            Before::Was(entry) => takes(entry).then_some(entry),
-            Before::Relabelled(entry) if !self.names(&entry.row.key) => None,
-            Before::Relabelled(_) if !self.labels.is_empty() => return Err(Forgotten),
-            Before::Relabelled(entry) => Some(entry),
-        };
-        let after = change.after.as_ref().filter(|entry| takes(entry));
-        Ok(match (before, after) {
-            (None, Some(after)) => Some(Event::new(EventType::Added, after)),
-            (Some(_), Some(after)) => Some(Event::new(EventType::Modified, after)),
-            (Some(before), None) => Some(Event::new(EventType::Deleted, before)),
-            (None, None) => None,
-        })
-    }
+    Ok(out)
 }
 
 /// Between 0 and 1, so that watches opened together do not end together.

@@ -53,6 +53,8 @@ impl Written {
             fields: &self.fields,
             protobuf: &[],
             cells: &[],
+            entry: None,
+            is_kept: false,
         }
     }
 
