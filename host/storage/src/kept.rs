@@ -249,9 +249,10 @@ impl Kept {
 
     async fn keep_up(&self) {
         let mut pause = BACK_OFF.0;
+        let mut lists = true;
         loop {
             let before = self.table.snapshot().revision();
-            let error = match self.run().await {
+            let error = match self.run(&mut lists).await {
                 Ok(()) | Err(StoreError::Closed) => return,
                 Err(error) => error,
             };
@@ -260,7 +261,10 @@ impl Kept {
             }
             if matches!(error, StoreError::Compacted { .. }) {
                 tracing::info!("{}: {error}; listing again", self.prefix.as_str());
-                self.filled.send_replace(false);
+                // Meanwhile readers have the image as it is; who must see more waits for it.
+                if !std::mem::replace(&mut lists, true) {
+                    continue;
+                }
             } else {
                 tracing::warn!("{}: {error}; trying again", self.prefix.as_str());
             }
@@ -271,9 +275,10 @@ impl Kept {
     }
 
     /// Lists if need be, then follows until it breaks off.
-    async fn run(&self) -> Result<(), StoreError> {
-        if !*self.filled.borrow() {
+    async fn run(&self, lists: &mut bool) -> Result<(), StoreError> {
+        if *lists {
             self.fill().await?;
+            *lists = false;
         }
         let mut changes = self.store.watch(&self.prefix, self.table.snapshot().revision()).await?;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
