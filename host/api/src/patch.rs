@@ -170,6 +170,8 @@ mod tests {
                 Err(422),
             ),
             (json, r#"[{"op":"remove","path":"/spec/absent"}]"#, Err(422)),
+            (json, r#"[{"op":"move","from":"/spec/n","path":"/spec/absent/n"}]"#, Err(422)),
+            (json, r#"[{"op":"move","from":"/spec/n","path":"/spec/list/9"}]"#, Err(422)),
             (json, r#"{"op":"remove"}"#, Err(400)),
             (json, "nonsense", Err(400)),
             (merge, r#"{"spec":{"n":5}}"#, Ok(json!(5))),
