@@ -166,6 +166,11 @@ impl Store for Cut {
     async fn compact(&self, revision: u64) -> Result<(), StoreError> {
         self.store.compact(revision).await
     }
+
+    async fn prefixes(&self) -> Result<Vec<Prefix>, StoreError> {
+        self.check()?;
+        self.store.prefixes().await
+    }
 }
 
 /// All that a watcher from this revision is told: revision, name, and what is there since.

@@ -500,8 +500,7 @@ impl Decoder {
     /// # Errors
     /// They are none of a stream, or too many.
     pub fn push(&mut self, bytes: &[u8], most: usize) -> Result<(), StreamError> {
-        let mut parts = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
-        while let Some(part) = parts.next() {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             if self.rest.len() + part.len() > LINE {
                 return Err(self.wrong("it is longer than any"));
             }

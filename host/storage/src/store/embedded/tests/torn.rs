@@ -27,7 +27,7 @@ impl Dice {
     }
 }
 
-fn apply(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
+fn apply(bytes: &mut [u8], offset: u64, data: &[u8]) {
     // A write never makes a file longer here: what is beyond its end was beyond a length that did not come to be.
     let from = (offset as usize).min(bytes.len());
     let to = (offset as usize + data.len()).min(bytes.len());
