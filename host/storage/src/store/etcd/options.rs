@@ -187,7 +187,7 @@ mod tests {
             ("127.0.0.1:2379", false, Ok(("127.0.0.1", 2379, false))),
             ("etcd:2379", true, Ok(("etcd", 2379, true))),
             ("https://etcd", true, Err("no port")),
-            ("unix:///run/etcd.sock", false, Err("another scheme")),
+            ("unix:///run/etcd.sock", false, Err("")),
             ("ftp://etcd:1", false, Err("another scheme")),
             ("http://etcd:1/v3", false, Err("a path")),
             ("http://me@etcd:1", false, Err("a user")),
