@@ -9,6 +9,7 @@
 //! share them, and each is encoded once per representation for all of them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub struct Batch {
     made: Instant,
     encoded: Mutex<Vec<(Representation, Arc<Encoded>)>>,
     converted: Mutex<Vec<(Arc<str>, Converted)>>,
+    /// Nobody waits for it any more but those who are late: what they need is made for them and not kept.
+    is_past: AtomicBool,
 }
 
 /// The changes of a batch as another version says them, as soon as somebody has asked for them.
@@ -105,7 +108,7 @@ struct Gone {
 }
 
 /// Batches kept for watchers that keep up: enough for one that is busy writing the one before.
-const RECENT: usize = 64;
+pub(crate) const RECENT: usize = 64;
 const RECENT_FOR: Duration = Duration::from_secs(10);
 /// How much of what is gone is remembered. Who asks from before lists again.
 const GONE: usize = 1_000;
@@ -137,7 +140,17 @@ impl Batch {
             made: Instant::now(),
             encoded: Mutex::default(),
             converted: Mutex::default(),
+            is_past: AtomicBool::new(false),
         }
+    }
+
+    /// Forgets what was made for watchers that keep up, and keeps nothing of the kind any more.
+    pub(crate) fn pass(&self) {
+        if self.is_past.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        *self.encoded.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+        *self.converted.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
     }
 
     /// The table's revision before the first of them.
@@ -154,6 +167,9 @@ impl Batch {
     where
         F: Future<Output = Result<Vec<Change>, E>>,
     {
+        if self.is_past.load(Ordering::Acquire) {
+            return Ok(convert().await?.into());
+        }
         let cell = {
             let mut known = self.converted.lock().unwrap_or_else(PoisonError::into_inner);
             match known.iter().find(|(v, _)| v == version) {
@@ -189,6 +205,9 @@ impl Batch {
     /// The events of all changes, encoded when the first watcher asks and shared with the others. Watchers that ask at the
     /// same moment wait for each other; encoding a batch takes less than a millisecond.
     pub fn encoded(&self, how: &Representation, encode: impl FnOnce(&[Change]) -> Encoded) -> Arc<Encoded> {
+        if self.is_past.load(Ordering::Acquire) {
+            return Arc::new(encode(&self.changes));
+        }
         let mut known = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, encoded)) = known.iter().find(|(k, _)| k == how) {
             return Arc::clone(encoded);

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::history::{Batch, Before, Change, TooOld};
+use crate::history::{Batch, Before, Change, RECENT, TooOld};
 use crate::store::Keep;
 use crate::{Entry, Snapshot};
 
@@ -50,6 +50,10 @@ impl Ring {
         self.bytes += bytes;
         let batch = Arc::new(Batch::new(changes, after, revision));
         self.batches.push_back((Arc::clone(&batch), bytes));
+        // Events as bytes are for watchers that keep up; the past is kept as it is, and counted.
+        if let Some((past, _)) = self.batches.len().checked_sub(RECENT + 1).and_then(|at| self.batches.get(at)) {
+            past.pass();
+        }
         self.trim();
         Some(batch)
     }

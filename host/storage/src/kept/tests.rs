@@ -260,6 +260,41 @@ async fn a_store_that_goes_away_and_comes_back() {
     assert!(watching.next(a.revision).is_err(), "who stood before that begins again");
 }
 
+#[tokio::test]
+async fn what_is_encoded_is_held_for_those_who_keep_up() {
+    let store = Memory::new(Keep::default());
+    let (kept, _stop) = served(&store);
+    kept.filled().await;
+    let how = crate::Representation {
+        media: outrigger_api::media::Media {
+            encoding: outrigger_api::media::Encoding::Json { pretty: false },
+            form: outrigger_api::media::Form::Object,
+        },
+        include: Default::default(),
+        version: "g/v1".into(),
+    };
+    let mut made = 0;
+    let mut first = None;
+    for n in 0..70 {
+        let name = format!("s{n}");
+        let entry = kept.put(&key(&name), Expected::Absent, &ship(&name, "x", n)).await.unwrap();
+        kept.fresh(PATIENCE).await.unwrap();
+        let Next::Changes(batch) = kept.table().watch().next(entry.revision - 1).unwrap() else {
+            panic!("it has changed");
+        };
+        let first = first.get_or_insert(batch);
+        first.encoded(&how, |_| {
+            made += 1;
+            crate::Encoded::default()
+        });
+    }
+    assert_eq!(
+        made,
+        70 - crate::history::RECENT + 1,
+        "once while it is recent, then for everybody who is late"
+    );
+}
+
 /// One random write: which of a few names, and whether it goes.
 type Step = (u8, bool, u8);
 
