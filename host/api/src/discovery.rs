@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha512};
 
-use crate::manifest::{Resource, Subresource, Verb};
+use crate::manifest::{Backing, Resource, Subresource, Verb};
 
 pub use documents::{ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions, RootPaths, VersionInfo};
 pub use messages::protobuf;
@@ -86,7 +86,20 @@ impl ServedResource {
             &part.kind
         }
     }
+
+    /// Group and version of a subresource's documents, if they are not the resource's: a stored resource scales as all others do.
+    #[must_use]
+    pub fn foreign(&self, part: &Subresource) -> Option<Foreign> {
+        let scales = matches!(self.resource.backing, Backing::Stored { scale: Some(_), .. });
+        (scales && part.name == "scale").then_some(SCALE)
+    }
 }
+
+/// Group and version of a subresource's documents where they are not the resource's.
+pub type Foreign = (&'static str, &'static str);
+
+/// Of a `Scale`, whatever it scales.
+const SCALE: Foreign = ("autoscaling", "v1");
 
 /// What may be done with a subresource, sorted. Of a stream the HTTP methods say it, as authorization reads them.
 #[must_use]

@@ -62,6 +62,10 @@ struct ApiResource {
     name: String,
     singular_name: String,
     namespaced: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'static str,
     kind: String,
     verbs: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -225,6 +229,8 @@ impl ApiResourceList {
             name: served.resource.plural.clone(),
             singular_name: served.resource.singular.clone(),
             namespaced: served.resource.scope == Scope::Namespaced,
+            group: "",
+            version: "",
             kind: served.resource.kind.clone(),
             verbs: served.verbs.clone(),
             short_names: served.resource.short_names.clone(),
@@ -256,10 +262,13 @@ impl ApiResourceList {
 }
 
 fn part_of(served: &ServedResource, part: &Subresource) -> ApiResource {
+    let (group, version) = served.foreign(part).unwrap_or_default();
     ApiResource {
         name: format!("{}/{}", served.resource.plural, part.name),
         singular_name: String::new(),
         namespaced: served.resource.scope == Scope::Namespaced,
+        group,
+        version,
         kind: served.kind_of(part).to_owned(),
         verbs: subresource_verbs(part),
         short_names: Vec::new(),
@@ -320,14 +329,17 @@ impl ApiVersionDiscovery {
             subresources: {
                 let mut parts: Vec<_> = served.resource.subresources.iter().collect();
                 parts.sort_by(|a, b| a.name.cmp(&b.name));
-                let part = |part: &Subresource| ApiSubresourceDiscovery {
-                    subresource: part.name.clone(),
-                    response_kind: ResponseKind {
-                        group: "",
-                        version: "",
-                        kind: served.kind_of(part).to_owned(),
-                    },
-                    verbs: subresource_verbs(part),
+                let part = |part: &Subresource| {
+                    let (group, version) = served.foreign(part).unwrap_or_default();
+                    ApiSubresourceDiscovery {
+                        subresource: part.name.clone(),
+                        response_kind: ResponseKind {
+                            group,
+                            version,
+                            kind: served.kind_of(part).to_owned(),
+                        },
+                        verbs: subresource_verbs(part),
+                    }
                 };
                 parts.into_iter().map(part).collect()
             },

@@ -1,4 +1,4 @@
-//! The named schemas of both documents, in OpenAPI v3's form: upstream's for metadata, and for each kind that is served
+//! The named schemas of both documents, in OpenAPI v3's form: upstream's for metadata and scales, and for each kind that is served
 //! its own and its list's.
 //!
 //! Upstream's stand in `apimachinery.json`, word for word as kube-apiserver 1.36 publishes them, so that merging finds
@@ -74,7 +74,9 @@ impl Definitions {
             let mut parts = BTreeMap::new();
             for part in &served.resource.subresources {
                 let own = served.kind_of(part);
-                let name = if own == served.resource.kind {
+                let name = if let Some((group, version)) = served.foreign(part) {
+                    format!("io.k8s.api.{group}.{version}.{own}")
+                } else if own == served.resource.kind {
                     kind.clone()
                 } else {
                     let mut of = served.clone();

@@ -23,6 +23,11 @@ const PATCHES: [&str; 3] = [
     "application/merge-patch+json",
 ];
 const PATCHES_WITHOUT_APPLY: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
+const PATCHES_WITH_SCHEMA: [&str; 3] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// A version of a group with its paths.
 pub(super) struct GroupVersion {
@@ -192,6 +197,7 @@ impl Of<'_> {
             return Vec::new();
         };
         let version = camel(self.version, true);
+        let (of_group, of_version) = self.served.foreign(part).unwrap_or((self.group, self.version));
         let made = |method: &'static str, action: &'static str, id: String, description: String| Operation {
             method,
             id,
@@ -203,7 +209,7 @@ impl Of<'_> {
             produces: vec![JSON.into(), YAML.into()],
             on: Some((
                 action,
-                json!({ "group": self.group, "kind": self.served.kind_of(part), "version": self.version }),
+                json!({ "group": of_group, "kind": self.served.kind_of(part), "version": of_version }),
             )),
         };
         let mut operations = Vec::new();
@@ -242,18 +248,25 @@ impl Of<'_> {
             operations.push(Some(match method {
                 "get" => operation.with(vec![], codes, definition),
                 "put" => operation.with(writing(), codes, definition).taking(definition, true, &[ANY]),
-                _ => operation
-                    .with(writing(), codes, definition)
-                    .taking(&meta("Patch"), true, self.patches()),
+                _ => operation.with(writing(), codes, definition).taking(
+                    &meta("Patch"),
+                    true,
+                    match self.served.foreign(part) {
+                        // What the schema says is not of the Scale.
+                        Some(_) => &PATCHES_WITHOUT_APPLY,
+                        None => self.patches(),
+                    },
+                ),
             }));
         }
         operations
     }
 
-    /// The host makes patches of virtual resources itself; it has no apply for them.
+    /// The host makes patches of virtual and stored resources itself; it has no apply for them.
     fn patches(&self) -> &'static [&'static str] {
         match self.served.resource.backing {
-            Backing::Virtual { .. } => &PATCHES_WITHOUT_APPLY,
+            Backing::Stored { .. } if self.served.resource.schema.is_some() => &PATCHES_WITH_SCHEMA,
+            Backing::Virtual { .. } | Backing::Stored { .. } => &PATCHES_WITHOUT_APPLY,
             _ => &PATCHES,
         }
     }
