@@ -8,7 +8,7 @@ use outrigger_api::manifest::Resource;
 use outrigger_storage::{LiveIndex, Shelf};
 use tokio::sync::watch;
 
-use crate::{Installed, Snapshot};
+use crate::{Installed, Schemas, Snapshot};
 
 /// Why a plugin that loads is not served all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,14 @@ pub enum Refused {
         resource: String,
         /// The plugin that has it.
         other: String,
+    },
+    /// Objects cannot be held against a schema of a stored resource.
+    #[error("the schema of {resource} cannot be used: {why}")]
+    Schema {
+        /// `PLURAL.GROUP`.
+        resource: String,
+        /// One sentence for each thing.
+        why: String,
     },
 }
 
@@ -152,6 +160,12 @@ impl Claims {
                     other: other.clone(),
                 });
             }
+        }
+        for resource in &manifest.resources {
+            Schemas::check(resource).map_err(|why| Refused::Schema {
+                resource: format!("{}.{}", resource.plural, resource.group),
+                why: why.to_string(),
+            })?;
         }
         self.names.insert(manifest.name.clone(), plugin.origin.clone());
         self.resources.extend(claimed.into_iter().map(|r| (r, manifest.name.clone())));

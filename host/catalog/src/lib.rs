@@ -11,6 +11,7 @@ mod folder;
 mod guest;
 mod namespaces;
 mod probation;
+mod schemas;
 mod snapshot;
 mod standing;
 #[cfg(any(test, feature = "testing"))]
@@ -25,6 +26,7 @@ pub use file::Failure;
 pub use folder::{Folder, Loads};
 pub use guest::Guest;
 pub use namespaces::Namespaces;
+pub use schemas::Schemas;
 pub use snapshot::{Installed, Served, Snapshot};
 pub use standing::{Standing, Unknown};
 pub use verbs::verbs;

@@ -10,7 +10,7 @@ use outrigger_storage::store::Prefix;
 use outrigger_storage::{Kept, LiveIndex, Shelf, Table};
 
 use crate::verbs::verbs;
-use crate::{Documents, Guest, Standing};
+use crate::{Documents, Guest, Schemas, Standing};
 
 /// A plugin version that is served.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Served {
     pub api_version: Arc<str>,
     /// Its rows.
     pub table: Arc<Table>,
+    /// By what its objects are pruned, filled in and validated, if the host keeps them.
+    pub schemas: Schemas,
     /// The objects, if the host keeps them; the table is their image.
     pub kept: Option<Arc<Kept>>,
     /// Whether they are worth an answer.
@@ -57,6 +59,7 @@ impl Served {
     /// A resource in one of its versions, over its table.
     #[must_use]
     pub fn new(resource: Resource, version: &str, plugin: Arc<str>, table: Arc<Table>) -> Self {
+        let schemas = Schemas::of(&resource, version);
         let mut resource = in_version(resource, version);
         let is_table = matches!(resource.backing, Backing::Table { .. });
         if !is_table && resource.columns.is_empty() {
@@ -73,6 +76,7 @@ impl Served {
             plugin,
             api_version,
             table,
+            schemas,
             kept: None,
             standing: Arc::default(),
             guest: None,

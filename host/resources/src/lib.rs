@@ -6,6 +6,8 @@
 //! the encoding that was asked for, a stream, or a [`Status`](outrigger_api::status::Status).
 
 mod asked;
+mod failure;
+mod incoming;
 mod list;
 mod metrics;
 mod read;
@@ -20,7 +22,7 @@ mod watch;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use asked::Asked;
+pub use asked::{Asked, Permission};
 pub use metrics::ReadMetrics;
 pub use resources::{Conversation, Resources};
 pub use stored::lifecycle::{AllActive, NamespaceIndex, NamespaceStanding};
@@ -63,6 +65,18 @@ pub struct BrokenOff;
 // === impl Answer ===
 
 impl Answer {
+    /// The same document with another HTTP status.
+    fn with_code(self, code: u16) -> Self {
+        match self {
+            Self::Document { content_type, body, .. } => Self::Document {
+                code,
+                content_type,
+                body,
+            },
+            other => other,
+        }
+    }
+
     /// The `Content-Type`.
     #[must_use]
     pub fn content_type(&self) -> &str {

@@ -76,7 +76,7 @@ impl Read<'_> {
     }
 
     /// The rows as of the version that the request names.
-    async fn moment(&self, options: &ListOptions, token: Option<&ContinueToken>) -> Result<Arc<Snapshot>, Status> {
+    pub(crate) async fn moment(&self, options: &ListOptions, token: Option<&ContinueToken>) -> Result<Arc<Snapshot>, Status> {
         let table = &self.served.table;
         if let Some(token) = token {
             let Some(version) = token.version else {

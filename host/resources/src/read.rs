@@ -167,6 +167,19 @@ pub(crate) fn finish(document: Vec<u8>, media: Media) -> Result<Answer, Status> 
     })
 }
 
+/// A Status that tells of a success. It has neither columns nor a partial form.
+pub(crate) fn success(status: &Status, media: Media) -> Answer {
+    let encoding = match media.form {
+        Form::Object => media.encoding,
+        _ => Encoding::Json { pretty: false },
+    };
+    Answer::Document {
+        code: status.code,
+        content_type: encoding.content_type(),
+        body: status.to_bytes(encoding),
+    }
+}
+
 /// 504, as the watch cache says it: come back in a second.
 pub(crate) fn not_yet(late: NotYet) -> Status {
     Status::too_large_resource_version(late.wanted, late.current, 1)

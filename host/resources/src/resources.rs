@@ -56,7 +56,7 @@ impl Resources {
                 Responder::new(asked, guest, verbs, poll.as_ref())?.answer(&self.tables).await
             }
             (Backing::Stored { .. }, _) => match &served.kept {
-                Some(kept) => Stored::new(asked, kept, &*self.namespaces).answer(&self.tables).await,
+                Some(kept) => Stored::new(asked, kept, &*self.namespaces)?.answer(&self.tables).await,
                 None => Err(Status::service_unavailable("this host keeps no objects", 0)),
             },
             // A virtual resource belongs to a plugin.

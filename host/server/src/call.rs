@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError};
 use outrigger_api::identity::Identity;
 use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
+use outrigger_auth::{Attributes, Authorizer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -66,8 +67,33 @@ pub struct Call {
     pub audit: Notebook,
     /// The `Audit-ID`.
     pub audit_id: String,
+    /// For what turns out to need another permission.
+    pub permission: Permission,
     /// For an answer that makes something else of the connection.
     pub handover: Handover,
+}
+
+/// What else a caller may do than what he was permitted already.
+#[derive(Clone)]
+pub struct Permission {
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) identity: Arc<Identity>,
+}
+
+#[async_trait]
+impl outrigger_resources::Permission for Permission {
+    async fn check(&self, info: &RequestInfo) -> Result<(), Status> {
+        let outcome = self.authorizer.permit(&self.identity, &Attributes::from(info)).await;
+        outcome.map_err(|refused| refused.status(&self.identity, info))
+    }
+}
+
+impl std::fmt::Debug for Permission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permission")
+            .field("of", &self.identity.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads a request's body whole.

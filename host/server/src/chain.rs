@@ -27,7 +27,7 @@ use tokio::time::Instant as Deadline;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Arrival, Trail};
-use crate::call::{Body, Call, Endpoint};
+use crate::call::{Body, Call, Endpoint, Permission};
 use crate::connection::{Connection, UnderWay};
 use crate::exposition;
 use crate::filters::in_flight::{Seat, Seats};
@@ -93,7 +93,7 @@ pub struct Limits {
 /// The chain.
 pub struct Chain {
     authenticator: Authenticator,
-    authorizer: Authorizer,
+    authorizer: Arc<Authorizer>,
     health: Health,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
@@ -182,7 +182,7 @@ impl Chain {
             request_timeout: limits.request_timeout,
             optional,
             authenticator,
-            authorizer,
+            authorizer: Arc::new(authorizer),
             health,
             metrics,
             registry,
@@ -465,6 +465,10 @@ impl Chain {
         };
         let call = Call {
             info,
+            permission: Permission {
+                authorizer: Arc::clone(&self.authorizer),
+                identity: Arc::clone(&identity),
+            },
             identity,
             parts,
             body,

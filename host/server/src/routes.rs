@@ -104,6 +104,7 @@ impl Routes {
             // A stream is as long as the plugin's own limit.
             deadline: call.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now)),
             warn: &warn,
+            permission: &call.permission,
         };
         let answer = match (stream, from) {
             (Some(stream), _) if websocket::is_request(&call.parts.headers) => {

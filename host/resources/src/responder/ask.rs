@@ -12,57 +12,14 @@ use super::written::Written;
 use crate::Answer;
 use crate::read::{Kind, finish};
 
-/// Query parameters that are the host's to read, of every verb but a stream's.
-const OWN: [&str; 19] = [
-    "allowWatchBookmarks",
-    "continue",
-    "dryRun",
-    "fieldManager",
-    "fieldSelector",
-    "fieldValidation",
-    "force",
-    "gracePeriodSeconds",
-    "includeObject",
-    "labelSelector",
-    "limit",
-    "orphanDependents",
-    "pretty",
-    "propagationPolicy",
-    "resourceVersion",
-    "resourceVersionMatch",
-    "timeout",
-    "timeoutSeconds",
-    "watch",
-];
-
 /// Room for one object.
 const OBJECT: usize = 1 << 10;
 
 // === impl Responder ===
 
 impl Responder<'_> {
-    /// What the guest may know of the request.
     pub(super) fn facts(&self, verb: &str, name: &str, dry_run: bool) -> Request {
-        let info = self.asked.info;
-        let host = verb != "connect";
-        let parameters = self.asked.query.pairs().filter(|(key, _)| !(host && OWN.contains(key)));
-        Request {
-            verb: verb.to_owned(),
-            group: info.api_group.clone(),
-            version: info.api_version.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            namespace: info.namespace.clone(),
-            name: name.to_owned(),
-            user: self.asked.caller.name.clone(),
-            groups: self.asked.caller.groups.clone(),
-            dry_run,
-            parameters: parameters.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            label_selector: info.label_selector.clone(),
-            field_selector: info.field_selector.clone(),
-            audit_id: self.asked.audit_id.to_owned(),
-            ..Request::default()
-        }
+        self.asked.facts(verb, name, dry_run)
     }
 
     pub(super) async fn call(&self, facts: Request, ask: Ask) -> Result<Answered, CallError> {
@@ -77,7 +34,7 @@ impl Responder<'_> {
         let told = if verb == "create" { "" } else { name };
         let answered = self.call(self.facts(verb, told, dry_run), ask).await.map_err(Refused::Call)?;
         let judged = self.expected(name).judge(&answered.object);
-        judged.map_err(|bad| Refused::Bad(self.bad(&bad)))
+        judged.map_err(|bad| Refused::Bad(self.failure().bad(&bad)))
     }
 
     pub(super) fn expected(&self, name: &str) -> Expected {
@@ -144,14 +101,7 @@ impl Responder<'_> {
         let mut shape = read.shape(media, include);
         shape.kind = self.kind();
         shape.write_one(&mut out, &written.object(), true);
-        Ok(match finish(out, media)? {
-            Answer::Document { content_type, body, .. } => Answer::Document {
-                code,
-                content_type,
-                body,
-            },
-            other => other,
-        })
+        finish(out, media).map(|answer| answer.with_code(code))
     }
 }
 
@@ -168,7 +118,7 @@ pub(super) enum Refused {
 impl Refused {
     pub(super) fn status(&self, responder: &Responder<'_>, name: &str, made: bool) -> Status {
         match self {
-            Self::Call(error) => responder.failed(error, name, made),
+            Self::Call(error) => responder.failure().status(error, name, made),
             Self::Bad(status) => status.clone(),
         }
     }

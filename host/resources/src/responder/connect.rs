@@ -94,7 +94,7 @@ impl Responder<'_> {
         if first.is_none()
             && let Some(Err(error)) = &streaming.outcome
         {
-            return Err(self.failed(error, &self.asked.info.name, false));
+            return Err(self.failure().status(error, &self.asked.info.name, false));
         }
         if let Some(Ok(answered)) = &streaming.outcome {
             answered.warnings.iter().for_each(|warning| (self.asked.warn)(warning));

@@ -2,9 +2,7 @@
 //!
 //! The namespace controller empties a namespace with these two; a resource that offers `delete` can always be listed.
 
-use outrigger_api::body::Body;
 use outrigger_api::list_options::ListOptions;
-use outrigger_api::media::{Encoding, Form};
 use outrigger_api::meta::ListMeta;
 use outrigger_api::object::Object;
 use outrigger_api::status::Status;
@@ -15,7 +13,7 @@ use super::Responder;
 use super::ask::Refused;
 use super::written::Written;
 use crate::Answer;
-use crate::read::{Kind, finish};
+use crate::read::{Kind, finish, success};
 
 /// Bytes of deleted objects that are told; what is beyond is deleted all the same.
 const TOLD: usize = 8 << 20;
@@ -26,7 +24,7 @@ impl Responder<'_> {
     pub(super) async fn delete(&self) -> Result<Answer, Status> {
         let read = self.asked.read();
         let media = read.media(Kind::One)?;
-        let options = self.delete_options()?;
+        let options = self.asked.delete_options()?;
         let (info, name) = (self.asked.info, self.asked.info.name.as_str());
         self.check_preconditions(&options, name).await?;
         let last = self
@@ -38,16 +36,7 @@ impl Responder<'_> {
             return self.written(200, &self.shown(last, options.is_dry_run()).1);
         }
         let status = Status::deleted(&info.api_group, &info.resource, name, last.text("uid"));
-        let encoding = match media.form {
-            Form::Object => media.encoding,
-            // A Status has neither columns nor a partial form.
-            _ => Encoding::Json { pretty: false },
-        };
-        Ok(Answer::Document {
-            code: 200,
-            content_type: encoding.content_type(),
-            body: status.to_bytes(encoding),
-        })
+        Ok(success(&status, media))
     }
 
     /// Lists, then deletes one by one; the answer is a list of what was deleted.
@@ -55,7 +44,7 @@ impl Responder<'_> {
         let read = self.asked.read();
         let media = read.media(Kind::List)?;
         let include = read.include(media)?;
-        let options = self.delete_options()?;
+        let options = self.asked.delete_options()?;
         let selected = ListOptions::read(self.asked.query)?;
         let mut told = Vec::new();
         let (mut bytes, mut start) = (0, None);
@@ -97,16 +86,6 @@ impl Responder<'_> {
             }
         }
         outcome
-    }
-
-    fn delete_options(&self) -> Result<DeleteOptions, Status> {
-        let json = if self.asked.body.is_empty() {
-            Vec::new()
-        } else {
-            let body = Body::read(self.asked.content_type, self.asked.body)?;
-            serde_json::to_vec(&body.value).map_err(Status::internal_error)?
-        };
-        DeleteOptions::read(self.asked.query, &json)
     }
 
     /// UID and version must be those of the object as it is now.

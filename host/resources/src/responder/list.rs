@@ -169,9 +169,9 @@ impl Responder<'_> {
         };
         let outcome = self.call(self.facts("list", "", false), Ask::List(Box::new(sink))).await;
         if let Some(bad) = taken(&bad) {
-            return Err(self.bad(&bad));
+            return Err(self.failure().bad(&bad));
         }
-        outcome.map_err(|error| self.failed(&error, "", false))?;
+        outcome.map_err(|error| self.failure().status(&error, "", false))?;
         let kept = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(kept)
     }
@@ -220,9 +220,9 @@ impl Responder<'_> {
         streaming.fill().await;
         if let Some(outcome) = streaming.outcome.take() {
             if let Some(bad) = taken(&bad) {
-                return Err(self.bad(&bad));
+                return Err(self.failure().bad(&bad));
             }
-            let answered = outcome.map_err(|error| self.failed(&error, "", false))?;
+            let answered = outcome.map_err(|error| self.failure().status(&error, "", false))?;
             answered.warnings.iter().for_each(|warning| (self.asked.warn)(warning));
             let mut tail = Vec::new();
             shape.end_list(&mut tail, *items.lock().unwrap_or_else(PoisonError::into_inner));

@@ -6,17 +6,16 @@
 //! it has last seen in a table, and that table is what lists and watches are answered from (`poll`).
 //!
 //! What a guest returns is judged before anybody sees it (`judge`): it must be the object that was asked for. How a guest fails becomes
-//! a Status in one place (`failure`); what only operators may know goes to the log, with the audit id that the client is told.
+//! a Status in one place (`crate::failure`); what only operators may know goes to the log, with the audit id that the client is told.
 
 mod ask;
 mod connect;
 mod delete;
-mod failure;
-mod judge;
+pub(crate) mod judge;
 mod list;
 mod poll;
-mod write;
-mod written;
+pub(crate) mod write;
+pub(crate) mod written;
 
 use std::sync::Arc;
 
@@ -24,6 +23,8 @@ use outrigger_api::manifest::{Scope, Subresource, Verb};
 use outrigger_api::status::Status;
 use outrigger_catalog::Guest;
 
+use crate::failure::Failure;
+use crate::incoming::Incoming;
 use crate::{Answer, Asked, Tables};
 
 use poll::Poll;
@@ -87,6 +88,20 @@ impl<'a> Responder<'a> {
         match self.part {
             Some(part) if !part.kind.is_empty() => &part.kind,
             _ => &self.asked.served.resource.kind,
+        }
+    }
+
+    fn failure(&self) -> Failure<'a> {
+        Failure {
+            asked: self.asked,
+            kind: self.kind(),
+        }
+    }
+
+    fn incoming(&self) -> Incoming<'a> {
+        Incoming {
+            asked: self.asked,
+            kind: self.kind(),
         }
     }
 

@@ -332,8 +332,8 @@ impl Poll {
 
     fn unseen(&self, why: &Unseen, responder: &Responder<'_>) -> Status {
         match why {
-            Unseen::Call(error) => responder.failed(error, "", false),
-            Unseen::Bad(bad) => responder.bad(bad),
+            Unseen::Call(error) => responder.failure().status(error, "", false),
+            Unseen::Bad(bad) => responder.failure().bad(bad),
             Unseen::Gone => Status::generic_not_found(),
         }
     }

@@ -8,8 +8,7 @@ use outrigger_api::body::{self, Body};
 use outrigger_api::names;
 use outrigger_api::object::Object;
 use outrigger_api::patch::Patch;
-use outrigger_api::quote::Quoted;
-use outrigger_api::status::{Cause, Status};
+use outrigger_api::status::Status;
 use outrigger_api::time::Timestamp;
 use outrigger_api::write_options::WriteOptions;
 use outrigger_sandbox::Ask;
@@ -20,11 +19,11 @@ use crate::Answer;
 use crate::read::Kind;
 
 /// Names that are tried before the client is told that none is free (`maxNameGenerationCreateAttempts`).
-const NAMES: usize = 8;
+pub(crate) const NAMES: usize = 8;
 /// Rounds of a patch whose object changes under it (`MaxRetryWhenPatchConflicts`).
 const ROUNDS: usize = 5;
 /// What a client is told whose object is not the newest.
-const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+pub(crate) const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
 
 // === impl Responder ===
 
@@ -33,7 +32,7 @@ impl Responder<'_> {
         self.asked.read().media(Kind::One)?;
         let options = WriteOptions::read(self.asked.query, "CreateOptions")?;
         let mut object = self.body(&options)?;
-        self.check_type(&object)?;
+        self.incoming().check_type(&object, &self.asked.served.api_version)?;
         if !object.version().is_empty() {
             return Err(Status::bad_request(
                 "resourceVersion should not be set on objects to be created",
@@ -83,8 +82,8 @@ impl Responder<'_> {
         self.asked.read().media(Kind::One)?;
         let options = WriteOptions::read(self.asked.query, "UpdateOptions")?;
         let mut object = self.body(&options)?;
-        self.check_type(&object)?;
-        self.check_place(&object)?;
+        self.incoming().check_type(&object, &self.asked.served.api_version)?;
+        self.incoming().check_place(&object)?;
         object.set("namespace", &self.asked.info.namespace);
         let name = self.asked.info.name.as_str();
         let object = self.to_author(object).await?;
@@ -107,8 +106,8 @@ impl Responder<'_> {
             patch.apply(&mut value)?;
             self.judge_fields(&value, &options)?;
             let mut patched = Object::of(&value).map_err(|e| Status::bad_request(e.to_string()))?;
-            self.check_type(&patched)?;
-            self.check_place(&patched)?;
+            self.incoming().check_type(&patched, &self.asked.served.api_version)?;
+            self.incoming().check_place(&patched)?;
             patched.set("namespace", current.namespace());
             if patched == current {
                 // Nothing to write, as upstream's store sees it.
@@ -163,29 +162,17 @@ impl Responder<'_> {
 
     /// The object in the body.
     fn body(&self, options: &WriteOptions) -> Result<Object, Status> {
-        let body = Body::read(self.asked.content_type, self.asked.body)?;
-        let (info, resource) = (self.asked.info, &self.asked.served.resource);
-        for (key, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
-            if body.value.get(key).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                let shown: String = String::from_utf8_lossy(self.asked.body).chars().take(256).collect();
-                return Err(Status::bad_request(format!("Object '{name}' is missing in '{shown}'")));
-            }
-        }
+        let incoming = self.incoming();
+        let body = incoming.read()?;
+        let resource = &self.asked.served.resource;
         let schema = resource.schema.as_ref().filter(|_| self.kind() == resource.kind);
         body::judge(
             &body.findings(schema),
             options.validation,
-            (&info.api_version, self.kind()),
+            (&self.asked.info.api_version, self.kind()),
             self.asked.warn,
         )?;
-        let object = Object::of(&body.value);
-        object.map_err(|why| {
-            let kind = self.kind();
-            Status::bad_request(format!(
-                "{kind} in version {} cannot be handled as a {kind}: {why}",
-                Quoted(&info.api_version)
-            ))
-        })
+        Object::of(&body.value).map_err(|why| incoming.malformed(&why))
     }
 
     /// What a patch makes unknown or leaves unknown.
@@ -198,52 +185,5 @@ impl Responder<'_> {
         let schema = resource.schema.as_ref().filter(|_| self.kind() == resource.kind);
         let kind = (self.asked.info.api_version.as_str(), self.kind());
         body::judge(&body.findings(schema), options.validation, kind, self.asked.warn)
-    }
-
-    fn check_type(&self, object: &Object) -> Result<(), Status> {
-        let expected = &self.asked.served.api_version;
-        if object.api_version != **expected {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({}) does not match the expected API version ({expected})",
-                object.api_version
-            )));
-        }
-        if object.kind != self.kind() {
-            let cause = Cause {
-                reason: "FieldValueInvalid".into(),
-                message: format!("Invalid value: {}: must be {}", Quoted(&object.kind), self.kind()),
-                field: "kind".into(),
-            };
-            return Err(Status::invalid(
-                &self.asked.info.api_group,
-                self.kind(),
-                object.name(),
-                vec![cause],
-            ));
-        }
-        Ok(())
-    }
-
-    /// Name and namespace of what is replaced are those of the URL.
-    fn check_place(&self, object: &Object) -> Result<(), Status> {
-        let (name, namespace) = (self.asked.info.name.as_str(), self.asked.info.namespace.as_str());
-        if object.name().is_empty() {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        if object.name() != name {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({}) does not match the name on the URL ({name})",
-                object.name()
-            )));
-        }
-        if !namespace.is_empty() && !object.namespace().is_empty() && object.namespace() != namespace {
-            return Err(Status::bad_request(format!(
-                "the namespace of the object ({}) does not match the namespace on the request ({namespace})",
-                object.namespace()
-            )));
-        }
-        Ok(())
     }
 }

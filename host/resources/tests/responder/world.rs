@@ -16,7 +16,7 @@ use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_catalog::testing::Native;
 use outrigger_catalog::{Catalog, Served};
-use outrigger_resources::{Answer, Asked, Options, ReadMetrics, Resources};
+use outrigger_resources::{Answer, Asked, Options, Permission, ReadMetrics, Resources};
 use outrigger_sandbox::{Answered, Ask, CallError, ContractError, FieldError, Request};
 use outrigger_storage::Nothing;
 use serde_json::{Value, json};
@@ -82,6 +82,16 @@ pub(crate) fn book(namespace: &str, name: &str, author: &str) -> Value {
         "metadata": {"name": name, "namespace": namespace, "labels": {"by": author}},
         "spec": {"author": author, "pages": 100},
     })
+}
+
+/// Everybody may do everything.
+pub(crate) struct All;
+
+#[async_trait::async_trait]
+impl Permission for All {
+    async fn check(&self, _: &RequestInfo) -> Result<(), Status> {
+        Ok(())
+    }
 }
 
 impl Shelf {
@@ -265,6 +275,7 @@ impl World {
             audit_id: "audit-1",
             deadline: Duration::from_secs(10),
             warn: &warn,
+            permission: &All,
         };
         let got = then(&asked).await;
         (got, warnings.into_inner().unwrap())

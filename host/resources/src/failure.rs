@@ -6,17 +6,23 @@
 use outrigger_api::status::{Cause, Status};
 use outrigger_sandbox::{CallError, ContractError, FieldError};
 
-use super::Responder;
-use super::judge::Bad;
+use crate::Asked;
 
 /// When to come back.
 const SOON: u32 = 1;
 
-// === impl Responder ===
+/// Tells of a guest's failures.
+pub(crate) struct Failure<'a> {
+    pub(crate) asked: &'a Asked<'a>,
+    /// Of what is read and written.
+    pub(crate) kind: &'a str,
+}
 
-impl Responder<'_> {
+// === impl Failure ===
+
+impl Failure<'_> {
     /// Of a call that brought nothing. `name` is the object's, `made` says that it was to be made.
-    pub(super) fn failed(&self, error: &CallError, name: &str, made: bool) -> Status {
+    pub(crate) fn status(&self, error: &CallError, name: &str, made: bool) -> Status {
         let info = self.asked.info;
         let (group, plural) = (info.api_group.as_str(), info.resource.as_str());
         let defect = |status: fn(String) -> Status, what: &str| {
@@ -27,7 +33,7 @@ impl Responder<'_> {
             CallError::Refused { error, fields, .. } => match error {
                 ContractError::Denied(text) => Status::denied(group, plural, name, text),
                 ContractError::Invalid(_) if !fields.is_empty() => {
-                    Status::invalid(group, self.kind(), name, fields.iter().map(cause).collect())
+                    Status::invalid(group, self.kind, name, fields.iter().map(cause).collect())
                 }
                 ContractError::Invalid(text) => Status::bad_request(text.as_str()),
                 ContractError::NotFound(_) if !name.is_empty() && !made => Status::not_found(group, plural, name),
@@ -57,7 +63,7 @@ impl Responder<'_> {
     }
 
     /// Of an answer that is not what was asked for.
-    pub(super) fn bad(&self, bad: &Bad) -> Status {
+    pub(crate) fn bad(&self, bad: &dyn std::fmt::Display) -> Status {
         let (plugin, verb) = (&self.asked.served.plugin, &self.asked.info.verb);
         tracing::error!(
             audit_id = self.asked.audit_id,
@@ -75,7 +81,8 @@ impl Responder<'_> {
     }
 }
 
-fn cause(field: &FieldError) -> Cause {
+/// A field that a guest blames.
+pub(crate) fn cause(field: &FieldError) -> Cause {
     Cause {
         reason: field.reason.clone(),
         message: match field.reason.as_str() {
