@@ -33,6 +33,7 @@ pub mod lease;
 #[cfg(test)]
 mod live;
 mod material;
+pub mod namespaces;
 pub mod nodes;
 pub mod objects;
 pub mod persona;
@@ -55,6 +56,7 @@ pub use followed::{Personas, Watched, WatchedOptions};
 pub use kubelet::{KubeletAccess, KubeletClient, KubeletError, KubeletObserver, KubeletOptions};
 pub use labels::Labels;
 pub use lease::LeaseLock;
+pub use namespaces::{Namespace, Namespaces};
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use objects::{ObjectError, ObjectPath, Page, PluginObjects};
 pub use persona::Persona;

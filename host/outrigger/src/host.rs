@@ -11,7 +11,7 @@ use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
 use outrigger_background::{Collectors, ControllerOptions, Controllers, Options, Targets, Watches};
 use outrigger_catalog::{Catalog, Folder};
-use outrigger_resources::{ReadMetrics, Resources};
+use outrigger_resources::{NamespaceIndex, ReadMetrics, Resources};
 use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
     Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::laptop::OwnNamespaces;
 use crate::loader::{Loader, default_cache};
 use crate::means::Means;
 use crate::observe::{LoadSeries, PluginSeries, RowSeries};
@@ -40,6 +41,8 @@ pub(crate) struct World {
     pub(crate) kubelet: Arc<dyn Kubelet>,
     /// Whether the live objects are known by now.
     pub(crate) synced: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where objects may be made; the host's own namespaces if none.
+    pub(crate) namespaces: Option<Arc<dyn NamespaceIndex>>,
     /// Resources of the host's own.
     pub(crate) built_in: Vec<Resource>,
     /// Capabilities that every plugin has without being named.
@@ -67,6 +70,7 @@ pub(crate) struct Host {
     pub(crate) controllers: Arc<Controllers>,
     folder: Arc<Folder>,
     synced: Arc<dyn Fn() -> bool + Send + Sync>,
+    namespaces: Arc<dyn NamespaceIndex>,
     scanned: Arc<AtomicBool>,
     compiled: Option<(ArtifactCache, Engine)>,
     pub(crate) rights: Arc<Rights>,
@@ -123,6 +127,7 @@ impl Host {
             keeps: objects.store().is_some(),
         };
         let catalog = Arc::new(Catalog::new(world.built_in, world.live).keeping(objects));
+        let namespaces = world.namespaces.unwrap_or_else(|| Arc::new(OwnNamespaces(catalog.clone())));
         let loads = LoadSeries::register(registry);
         RowSeries::register(registry).count(catalog.clone());
         registry.register_collector(Box::new(PluginSeries::of(catalog.clone())));
@@ -148,6 +153,7 @@ impl Host {
             controllers,
             folder: Arc::new(folder),
             synced: world.synced,
+            namespaces,
             scanned: Arc::default(),
             compiled,
             rights,
@@ -198,7 +204,8 @@ impl Host {
         let watching = outrigger_resources::Options {
             min_request_timeout: door.limits.min_request_timeout,
         };
-        let resources = Resources::new(self.catalog.clone(), ReadMetrics::register(&mut registry), watching);
+        let resources =
+            Resources::new(self.catalog.clone(), ReadMetrics::register(&mut registry), watching).within(self.namespaces.clone());
         let routes = Routes::new(self.catalog.clone(), resources, ready);
         let chain = Chain::new(ChainParts {
             authenticator: door.authenticator,

@@ -18,8 +18,10 @@ use outrigger_catalog::Namespaces;
 use outrigger_cluster::followed::{Change, Controller, Handle, News, Wanted};
 use outrigger_cluster::reviews::TOKEN_REVIEW;
 use outrigger_cluster::{
-    AccessQuestion, KubeletClient, KubeletError, NodeIndex, PodIndex, ResourceQuestion, ReviewObserver, Reviews, Subject, Watched,
+    AccessQuestion, KubeletClient, KubeletError, Namespace, NodeIndex, PodIndex, ResourceQuestion, ReviewObserver, Reviews,
+    Subject, Watched,
 };
+use outrigger_resources::{NamespaceIndex, NamespaceStanding};
 use outrigger_sandbox::{HostError, Kubelet};
 use outrigger_storage::{Labels, LiveIndex};
 use tokio::sync::watch;
@@ -29,6 +31,9 @@ pub(crate) struct Kubelets(pub(crate) Arc<KubeletClient>);
 
 /// Collectors' targets: the informer's nodes.
 pub(crate) struct ClusterTargets(pub(crate) Arc<NodeIndex>);
+
+/// Where objects may be made: the cluster's namespaces.
+pub(crate) struct ClusterNamespaces(pub(crate) outrigger_cluster::Namespaces);
 
 /// What plugins follow, with their own identity.
 pub(crate) struct ClusterWatches(pub(crate) Arc<Watched>);
@@ -66,6 +71,17 @@ impl Kubelet for Kubelets {
                     _ => HostError::Unavailable(sentence),
                 }
             })
+    }
+}
+
+#[async_trait]
+impl NamespaceIndex for ClusterNamespaces {
+    async fn standing(&self, name: &str) -> Result<NamespaceStanding, String> {
+        Ok(match self.0.standing(name).await? {
+            Namespace::Active => NamespaceStanding::Active,
+            Namespace::Terminating => NamespaceStanding::Terminating,
+            Namespace::Absent => NamespaceStanding::Absent,
+        })
     }
 }
 

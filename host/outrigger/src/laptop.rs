@@ -11,10 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow};
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use outrigger_api::manifest::{Backing, Column, Resource, Scope, Shadow};
 use outrigger_background::Targets;
 use outrigger_catalog::Catalog;
 use outrigger_cluster::{Address, KubeletClient, Node, NodeLookup};
+use outrigger_resources::{NamespaceIndex, NamespaceStanding};
 use outrigger_storage::{Key, Labels, LiveIndex, Row};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -35,6 +37,9 @@ pub(crate) struct Machine {
     kubelet: Arc<KubeletClient>,
 }
 
+/// Where objects may be made: the namespaces that this host serves itself.
+pub(crate) struct OwnNamespaces(pub(crate) Arc<Catalog>);
+
 /// A summary as far as the node's name goes.
 #[derive(serde::Deserialize)]
 struct Named {
@@ -51,6 +56,19 @@ const REFRESH: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Rows outlive some missed refreshes, then the pods are gone.
 const KEEP: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl NamespaceIndex for OwnNamespaces {
+    async fn standing(&self, name: &str) -> Result<NamespaceStanding, String> {
+        let snapshot = self.0.snapshot();
+        let table = snapshot.table("", "", "namespaces");
+        let there = table.is_some_and(|table| table.snapshot().get(&Key::new("", name), SystemTime::now()).is_some());
+        Ok(match there {
+            true => NamespaceStanding::Active,
+            false => NamespaceStanding::Absent,
+        })
+    }
+}
 
 impl NodeLookup for OneKubelet {
     fn node(&self, name: &str) -> Option<Arc<Node>> {

@@ -52,6 +52,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         live: machine.clone(),
         kubelet: Arc::new(Kubelets(kubelet)),
         synced: Arc::new(|| true),
+        namespaces: None,
         built_in: built_in(),
         granted_to_all: &["kubelet", "config"],
     };

@@ -9,8 +9,8 @@ use outrigger_auth::{
     Authenticator, Authorities, Authorizer, Bearer, FrontProxy, HeaderNames, SharedTrust, Trust, authorize, bearer,
 };
 use outrigger_cluster::{
-    Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, NodeIndex, Personas, PodIndex, RequestHeaderTrust,
-    Reviews, Watched, WatchedOptions, kubelet, nodes, pods, trust,
+    Cluster, ClusterOptions, KubeletAccess, KubeletClient, KubeletOptions, Namespaces, NodeIndex, Personas, PodIndex,
+    RequestHeaderTrust, Reviews, Watched, WatchedOptions, kubelet, nodes, pods, trust,
 };
 use outrigger_server::{Certificates, Source, certificates};
 use prometheus_client::registry::Registry;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::flags::{self, Serve};
 use crate::host::{Door, Host, World};
-use crate::join::{Access, ClusterLive, ClusterTargets, ClusterWatches, Kubelets, Reviewing, Tokens};
+use crate::join::{Access, ClusterLive, ClusterNamespaces, ClusterTargets, ClusterWatches, Kubelets, Reviewing, Tokens};
 use crate::means::OfCluster;
 use crate::observe::KubeletSeries;
 use crate::opening::Opening;
@@ -55,7 +55,9 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
 
     let shelf = flags.keeping.open(&tasks, &end).await?;
     flags.plugins.state_dir = flags.plugins.state_dir.or_else(|| flags.keeping.data_dir.clone());
-    let world = world(node_index, pod_index, Arc::new(client));
+    let mut world = world(node_index, pod_index, Arc::new(client));
+    let namespaces = Namespaces::new(main.client.clone(), tasks.clone(), end.clone());
+    world.namespaces = Some(Arc::new(ClusterNamespaces(namespaces)));
     let host = Host::new(&flags.plugins, world, shelf, &mut registry)?;
     let rights = host.rights.clone();
     let personas: Personas = Arc::new(move |plugin| Some(rights.persona(plugin)));
@@ -130,6 +132,7 @@ fn world(nodes: Arc<NodeIndex>, pods: Arc<PodIndex>, client: Arc<KubeletClient>)
         live: Arc::new(ClusterLive { nodes, pods }),
         kubelet: Arc::new(Kubelets(client)),
         synced: Arc::new(move || of_nodes.synced() && of_pods.synced()),
+        namespaces: None,
         built_in: Vec::new(),
         granted_to_all: &[],
     }
