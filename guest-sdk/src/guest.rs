@@ -259,7 +259,7 @@ impl<P: Plugin> deciding::Guest for Exports<P> {
             object,
             warnings,
             fields,
-        } = P::admit(Request::new(request), &object, &old)?;
+        } = P::admit(&Host, Request::new(request), &object, &old)?;
         Ok(deciding::Admitted {
             object,
             warnings,

@@ -69,7 +69,7 @@ pub trait Plugin {
     ///
     /// # Errors
     /// What keeps the strategy from an answer, or [`Error::Invalid`] if there is none for this resource.
-    fn admit(request: Request<'_>, object: &[u8], old: &[u8]) -> Result<AdmittedBytes, Error>;
+    fn admit(host: &impl Host, request: Request<'_>, object: &[u8], old: &[u8]) -> Result<AdmittedBytes, Error>;
 
     /// Objects of one resource as another version says them, in their order.
     ///
@@ -262,12 +262,13 @@ macro_rules! plugin {
             }
 
             fn admit(
+                host: &impl $crate::Host,
                 request: $crate::Request<'_>,
                 object: &[u8],
                 old: &[u8],
             ) -> ::std::result::Result<$crate::AdmittedBytes, $crate::Error> {
                 $($(if $crate::__asks::<$strategy>(&request, &request.subresource()) {
-                    return $crate::__admit::<$strategy>(request, object, old);
+                    return $crate::__admit::<$strategy>(host, request, object, old);
                 })+)?
                 ::std::result::Result::Err($crate::probe::lacks(&request))
             }
@@ -376,9 +377,13 @@ pub fn responding<T: Resource>(verbs: [Option<Verb>; 5]) -> outrigger_manifest::
 #[doc(hidden)]
 #[must_use]
 pub fn stored<T: Strategy>() -> outrigger_manifest::Resource {
-    outrigger_manifest::Resource {
-        backing: outrigger_manifest::Backing::stored(),
-        ..T::declaration()
+    let resource = T::declaration();
+    match resource.is_stored() {
+        true => resource,
+        false => outrigger_manifest::Resource {
+            backing: outrigger_manifest::Backing::stored(),
+            ..resource
+        },
     }
 }
 
@@ -398,8 +403,8 @@ pub fn with_part<P: Part>(manifest: Manifest, updates: bool) -> Manifest {
 
 /// `plugin!`'s arm for one strategy.
 #[doc(hidden)]
-pub fn admit<T: Strategy>(request: Request<'_>, object: &[u8], old: &[u8]) -> Result<AdmittedBytes, Error> {
-    strategy::admit::<T>(request, object, old)
+pub fn admit<T: Strategy>(host: &impl Host, request: Request<'_>, object: &[u8], old: &[u8]) -> Result<AdmittedBytes, Error> {
+    strategy::admit::<T>(host, request, object, old)
 }
 
 /// Whether a conversion is of this strategy's objects.

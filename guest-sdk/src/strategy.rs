@@ -16,7 +16,7 @@
 //! }
 //!
 //! impl Strategy for Ship {
-//!     fn admit(mut request: Admission<'_, Self>) -> Admitted<Self> {
+//!     fn admit(_: &impl Host, mut request: Admission<'_, Self>) -> Admitted<Self> {
 //!         let ship = &mut request.object;
 //!         ship.flag.get_or_insert("unknown".into());
 //!         if ship.tonnage <= 0 {
@@ -29,10 +29,10 @@
 //!     }
 //! }
 //!
-//! let mut ships = fake::Store::<Ship>::new();
-//! let vega = ships.create(Object::named("north", "vega", Ship { flag: None, tonnage: 900 })).unwrap();
+//! let (host, mut ships) = (fake::Host::new(), fake::Store::<Ship>::new());
+//! let vega = ships.create(&host, Object::named("north", "vega", Ship { flag: None, tonnage: 900 })).unwrap();
 //! assert_eq!(vega.flag.as_deref(), Some("unknown"));
-//! let refused = ships.create(Object::named("north", "mira", Ship { flag: None, tonnage: 0 })).unwrap_err();
+//! let refused = ships.create(&host, Object::named("north", "mira", Ship { flag: None, tonnage: 0 })).unwrap_err();
 //! assert_eq!(refused.fields()[0].field, "tonnage");
 //! ```
 
@@ -41,12 +41,13 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use crate::object::{Parsed, api_version, encode};
-use crate::{Error, FieldError, Object, Request, Resource};
+use crate::{Error, FieldError, Host, Object, Request, Resource};
 
 /// The rules of a stored resource.
 pub trait Strategy: Resource {
-    /// Says of one write whether it may be, and what is stored. Called after the schema has pruned, defaulted and validated.
-    fn admit(request: Admission<'_, Self>) -> Admitted<Self>;
+    /// Says of one write whether it may be, and what is stored. Called after the schema has pruned, defaulted and validated, in the
+    /// version in which the object is kept. What it reads of the plugin's own stored resources comes from the host's memory.
+    fn admit(host: &impl Host, request: Admission<'_, Self>) -> Admitted<Self>;
 
     /// The object as another version says it. Never called where the versions are equal.
     ///
@@ -63,7 +64,7 @@ pub trait Strategy: Resource {
     /// }
     ///
     /// impl Strategy for Ship {
-    ///     fn admit(request: Admission<'_, Self>) -> Admitted<Self> {
+    ///     fn admit(_: &impl Host, request: Admission<'_, Self>) -> Admitted<Self> {
     ///         Admitted::yes(request.object)
     ///     }
     ///
@@ -240,7 +241,12 @@ impl<T> Admitted<T> {
 }
 
 /// `admit` in the host's terms.
-pub(crate) fn admit<T: Strategy>(request: Request<'_>, object: &[u8], old: &[u8]) -> Result<AdmittedBytes, Error> {
+pub(crate) fn admit<T: Strategy>(
+    host: &impl Host,
+    request: Request<'_>,
+    object: &[u8],
+    old: &[u8],
+) -> Result<AdmittedBytes, Error> {
     let operation = match (object.is_empty(), old.is_empty()) {
         (false, true) => Operation::Create,
         (false, false) => Operation::Update,
@@ -254,12 +260,13 @@ pub(crate) fn admit<T: Strategy>(request: Request<'_>, object: &[u8], old: &[u8]
         Operation::Delete => (stored()?, None),
     };
     let version = request.version();
-    let answer = T::admit(Admission {
+    let asked = Admission {
         object,
         old,
         operation,
         request,
-    });
+    };
+    let answer = T::admit(host, asked);
     if let Some(error) = answer.failed {
         return Err(error);
     }

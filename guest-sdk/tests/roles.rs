@@ -202,14 +202,23 @@ impl Controller for Cards {
 
 /// A member of the library, kept by the host.
 #[derive(Debug, Clone, PartialEq, Resource, Serialize, Deserialize, JsonSchema)]
-#[resource(group = "library.example.com", version = "v2", version = "v1", plural = "members")]
+#[resource(group = "library.example.com", version = "v2", version = "v1", plural = "members", status)]
+#[resource(scale(replicas = ".spec.cards", ready = ".status.cards"), admits_deletes)]
+#[resource(schema(version = "v1", type = OldMember))]
 struct Member {
     #[serde(default)]
     rank: String,
 }
 
+/// A member as v1 says it.
+#[derive(JsonSchema)]
+struct OldMember {
+    #[expect(dead_code, reason = "it is a schema")]
+    grade: String,
+}
+
 impl Strategy for Member {
-    fn admit(mut request: Admission<'_, Self>) -> Admitted<Self> {
+    fn admit(_: &impl Host, mut request: Admission<'_, Self>) -> Admitted<Self> {
         match (request.operation(), request.object.rank.as_str()) {
             (Operation::Delete, "chief") => return request.forbidden("rank", "there is always one"),
             (Operation::Delete, _) => return Admitted::yes(request.object),
@@ -277,7 +286,27 @@ fn the_manifest_says_what_the_types_implement() {
         virtual_(&[Verb::Get, Verb::List, Verb::Create, Verb::Delete], 5)
     );
     assert_eq!(shelves.backing, virtual_(&[Verb::List], 0));
-    assert_eq!(members.backing, Backing::stored());
+    let Backing::Stored {
+        storage_version,
+        status,
+        scale,
+        create_on_update,
+        unconditional_update,
+        admits_deletes,
+    } = &members.backing
+    else {
+        panic!("{:?}", members.backing)
+    };
+    let words = [status, create_on_update, unconditional_update, admits_deletes];
+    assert_eq!(
+        (words, storage_version.as_str()),
+        ([&true, &false, &false, &true], ""),
+        "what is said stands there, all else is as it is"
+    );
+    assert_eq!(scale.as_ref().unwrap().status_replicas_path, ".status.cards");
+    assert_eq!(members.storage_version(), "v2");
+    assert!(members.schema_of("v1").unwrap()["properties"].get("grade").is_some());
+    assert!(members.schema_of("v2").unwrap()["properties"].get("rank").is_some());
     assert_eq!(
         (books.versions.as_slice(), shelves.scope),
         (&["v1".to_owned(), "v1beta1".to_owned()][..], Scope::Cluster)
@@ -498,18 +527,18 @@ fn member(rank: &str) -> Object<Member> {
 
 #[test]
 fn a_strategy_is_asked_once_per_write() {
-    let mut members = fake::Store::<Member>::new();
-    let made = members.create(member("")).unwrap();
+    let (host, mut members) = (fake::Host::new(), fake::Store::<Member>::new());
+    let made = members.create(&host, member("")).unwrap();
     assert_eq!((made.rank.as_str(), made.metadata.generation), ("reader", Some(1)));
     let mut chief = made.clone();
     chief.rank = "chief".to_owned();
-    let chief = members.update(chief).unwrap();
+    let chief = members.update(&host, chief).unwrap();
     assert_eq!(
         (members.warned(), members.calls()),
         (&["the rank has changed".to_owned()][..], 2)
     );
     // None of these is the strategy's to decide.
-    let conflicts = [members.create(member("x")), members.update(made)];
+    let conflicts = [members.create(&host, member("x")), members.update(&host, made)];
     assert!(
         conflicts
             .iter()
@@ -517,7 +546,7 @@ fn a_strategy_is_asked_once_per_write() {
         "{conflicts:?}"
     );
     assert!(matches!(
-        members.delete("main", "ahab"),
+        members.delete(&host, "main", "ahab"),
         Err(fake::Refused::Error(Error::NotFound(_)))
     ));
     assert_eq!(members.calls(), 2);
@@ -525,14 +554,17 @@ fn a_strategy_is_asked_once_per_write() {
     let mut thief = chief.clone();
     thief.rank = "thief".to_owned();
     assert_eq!(
-        members.update(thief).unwrap_err().fields()[0].reason,
+        members.update(&host, thief).unwrap_err().fields()[0].reason,
         "FieldValueNotSupported"
     );
-    assert_eq!(members.delete("main", "ishmael").unwrap_err().fields()[0].field, "rank");
+    assert_eq!(
+        members.delete(&host, "main", "ishmael").unwrap_err().fields()[0].field,
+        "rank"
+    );
     let mut king = chief.clone();
     king.rank = "king".to_owned();
     assert_eq!(
-        members.update(king),
+        members.update(&host, king),
         Err(fake::Refused::Error(Error::Unavailable("the palace is closed".to_owned())))
     );
     assert_eq!(

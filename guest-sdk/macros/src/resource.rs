@@ -23,7 +23,21 @@ struct Said {
     poll_seconds: Option<LitInt>,
     columns: Vec<TokenStream>,
     deprecated: Vec<TokenStream>,
+    schemas: Vec<TokenStream>,
+    kept: Kept,
 }
+
+/// What only objects have that the host keeps.
+#[derive(Default)]
+struct Kept {
+    storage_version: Option<LitStr>,
+    scale: Option<TokenStream>,
+    /// Words that stand alone: `status`, `create_on_update`, `unconditional_update`, `admits_deletes`.
+    words: Vec<String>,
+}
+
+/// The words that may stand alone.
+const WORDS: [&str; 4] = ["status", "create_on_update", "unconditional_update", "admits_deletes"];
 
 /// The implementation, or what is wrong and where.
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -61,8 +75,11 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         category,
         columns,
         deprecated,
+        schemas,
+        kept,
         ..
     } = &said;
+    let kept = kept.backing().into_iter();
     let singular = singular.iter();
     let poll_seconds = said.poll_seconds.iter();
     Ok(quote! {
@@ -86,6 +103,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     .schema(::outrigger_sdk::schema_of::<Self>())
                     #(.column(#columns))*
                     #(#deprecated)*
+                    #(#schemas)*
+                    #(.kept(#kept))*
             }
         }
     })
@@ -113,10 +132,55 @@ impl Said {
             "category" => text(meta).map(|v| self.category.push(v)),
             "column" => column(meta).map(|c| self.columns.push(c)),
             "deprecated" => deprecated(meta).map(|d| self.deprecated.push(d)),
+            "schema" => schema(meta).map(|s| self.schemas.push(s)),
+            "storage_version" => once(&mut self.kept.storage_version, meta),
+            "scale" => match self.kept.scale.replace(scale(meta)?) {
+                Some(_) => Err(meta.error("it stands there twice")),
+                None => Ok(()),
+            },
+            word if WORDS.contains(&word) => {
+                self.kept.words.push(word.to_owned());
+                Ok(())
+            }
             _ => Err(meta.error(format!(
-                "{key:?} is none of group, version, plural, singular, kind, short, category, scope, poll_seconds, column, deprecated"
+                "{key:?} is none of group, version, plural, singular, kind, short, category, scope, poll_seconds, column, deprecated, \
+                 schema, storage_version, scale, {}",
+                WORDS.join(", ")
             ))),
         }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The manifest's backing, if anything is said of it.
+    fn backing(&self) -> Option<TokenStream> {
+        let Self {
+            storage_version,
+            scale,
+            words,
+        } = self;
+        if storage_version.is_none() && scale.is_none() && words.is_empty() {
+            return None;
+        }
+        let version = storage_version.clone().unwrap_or_else(|| LitStr::new("", Span::call_site()));
+        let scale = match scale {
+            Some(scale) => quote!(::core::option::Option::Some(#scale)),
+            None => quote!(::core::option::Option::None),
+        };
+        let [status, create_on_update, unconditional_update, admits_deletes] =
+            WORDS.map(|word| words.iter().any(|said| said == word));
+        Some(quote! {
+            ::outrigger_sdk::manifest::Backing::Stored {
+                storage_version: ::std::string::String::from(#version),
+                status: #status,
+                scale: #scale,
+                create_on_update: #create_on_update,
+                unconditional_update: #unconditional_update,
+                admits_deletes: #admits_deletes,
+            }
+        })
     }
 }
 
@@ -207,6 +271,51 @@ fn deprecated(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
     Ok(quote! { .deprecated(#version, #warning) #(.removed_release(#removed))* })
 }
 
+/// `schema(version = "v1", type = OldBook)`: the fields of one version look like another type's.
+fn schema(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let (mut version, mut of) = (None, None);
+    meta.parse_nested_meta(|meta| {
+        if meta.path.is_ident("version") {
+            return once(&mut version, &meta);
+        }
+        if meta.path.is_ident("type") {
+            of = Some(meta.value()?.parse::<syn::Type>()?);
+            return Ok(());
+        }
+        Err(meta.error("a schema has version and type"))
+    })?;
+    let version = version.ok_or_else(|| meta.error("this schema has no version"))?;
+    let of = of.ok_or_else(|| meta.error("this schema has no type"))?;
+    Ok(quote! { .schema_in(#version, ::outrigger_sdk::schema_of::<#of>()) })
+}
+
+/// `scale(replicas = ".spec.replicas", ready = ".status.replicas", selector = ".status.selector")`.
+fn scale(meta: &ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let (mut replicas, mut ready, mut selector) = (None, None, None);
+    meta.parse_nested_meta(|meta| {
+        for (word, slot) in [
+            ("replicas", &mut replicas),
+            ("ready", &mut ready),
+            ("selector", &mut selector),
+        ] {
+            if meta.path.is_ident(word) {
+                return once(slot, &meta);
+            }
+        }
+        Err(meta.error("a scale has replicas, ready, selector"))
+    })?;
+    let replicas = replicas.ok_or_else(|| meta.error("this scale has no replicas, such as replicas = \".spec.replicas\""))?;
+    let ready = ready.ok_or_else(|| meta.error("this scale has no ready, such as ready = \".status.replicas\""))?;
+    let selector = selector.unwrap_or_else(|| LitStr::new("", Span::call_site()));
+    Ok(quote! {
+        ::outrigger_sdk::manifest::ScalePaths {
+            spec_replicas_path: ::std::string::String::from(#replicas),
+            status_replicas_path: ::std::string::String::from(#ready),
+            label_selector_path: ::std::string::String::from(#selector),
+        }
+    })
+}
+
 /// The doc comment: lines of a paragraph are joined, paragraphs stay apart.
 fn description(attributes: &[Attribute]) -> String {
     let mut all = String::new();
@@ -280,6 +389,17 @@ mod tests {
                 "a column has name, path, type, format, description, wide",
             ),
             (r#"FINE, deprecated(warning = "x")"#, "this deprecation has no version"),
+            (r#"FINE, schema(version = "v1")"#, "this schema has no type"),
+            ("FINE, schema(type = Old)", "this schema has no version"),
+            (
+                r#"FINE, scale(ready = ".status.n")"#,
+                r#"this scale has no replicas, such as replicas = ".spec.replicas""#,
+            ),
+            (r#"FINE, scale(replicas = ".spec.n")"#, "this scale has no ready"),
+            (
+                r#"FINE, storage_version = "v1", storage_version = "v2""#,
+                "it stands there twice",
+            ),
             ("FINE, a::b = \"x\"", "not a word"),
         ] {
             let error = derived(&format!("#[resource({})]", said.replace("FINE", FINE)))
@@ -302,6 +422,8 @@ mod tests {
             #[resource(group = "a.example.com", version = "v2", version = "v1", plural = "books", kind = "Tome")]
             #[resource(short = "bk", short = "b", scope = "Cluster", deprecated(version = "v1", removed_release = "2.0"))]
             #[resource(column(name = "Author", path = ".author", type = "date", wide))]
+            #[resource(status, admits_deletes, storage_version = "v1", schema(version = "v1", type = old::Book))]
+            #[resource(scale(replicas = ".spec.n", ready = ".status.n"))]
             "#,
         )
         .unwrap();
@@ -314,6 +436,9 @@ mod tests {
             r#".deprecated("v1","").removed_release("2.0")"#.into(),
             r#"Column::date("Author").path(".author").wide()"#.into(),
             r#".description("Abookofthelibrary.\n\nItcanberead.")"#.into(),
+            r#".schema_in("v1",::outrigger_sdk::schema_of::<old::Book>())"#.into(),
+            r#"storage_version:::std::string::String::from("v1"),status:true,scale:::core::option::Option::Some("#.into(),
+            "create_on_update:false,unconditional_update:false,admits_deletes:true,".into(),
         ] {
             assert!(tokens.contains(&wanted), "{wanted} in {tokens}");
         }

@@ -355,6 +355,12 @@ impl Resource {
         }
     }
 
+    /// How the host keeps its objects, where that is not [`Backing::stored`].
+    #[must_use]
+    pub fn kept(self, backing: Backing) -> Self {
+        Self { backing, ..self }
+    }
+
     /// Offers `watch` of a virtual resource: the host lists every so many seconds and compares.
     #[must_use]
     pub fn poll_seconds(mut self, seconds: u32) -> Self {

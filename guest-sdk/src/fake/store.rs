@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Request;
+use super::{Host, Request};
 use crate::object::api_version;
 use crate::strategy::{AdmittedBytes, admit, convert};
 use crate::{Error, FieldError, Object, Strategy};
@@ -19,14 +19,14 @@ use crate::{Error, FieldError, Object, Strategy};
 /// # #[resource(group = "harbor.example.com", version = "v1", plural = "ships")]
 /// # struct Ship { tonnage: i64 }
 /// # impl Strategy for Ship {
-/// #     fn admit(request: Admission<'_, Self>) -> Admitted<Self> { Admitted::yes(request.object) }
+/// #     fn admit(_: &impl Host, request: Admission<'_, Self>) -> Admitted<Self> { Admitted::yes(request.object) }
 /// # }
-/// let mut ships = fake::Store::<Ship>::new();
-/// let vega = ships.create(Object::named("north", "vega", Ship { tonnage: 900 })).unwrap();
+/// let (host, mut ships) = (fake::Host::new(), fake::Store::<Ship>::new());
+/// let vega = ships.create(&host, Object::named("north", "vega", Ship { tonnage: 900 })).unwrap();
 /// let mut larger = vega.clone();
 /// larger.tonnage = 1200;
-/// ships.update(larger).unwrap();
-/// let stale = ships.update(vega).unwrap_err();
+/// ships.update(&host, larger).unwrap();
+/// let stale = ships.update(&host, vega).unwrap_err();
 /// assert!(matches!(stale, fake::Refused::Error(Error::Conflict(_))));
 /// assert_eq!(ships.calls(), 2, "what cannot be stored is not asked about");
 /// ```
@@ -112,12 +112,12 @@ impl<T: Strategy> Store<T> {
     ///
     /// # Errors
     /// [`Error::Conflict`] if it exists, without a call; the fields that the strategy blames.
-    pub fn create(&mut self, object: Object<T>) -> Result<Object<T>, Refused> {
+    pub fn create(&mut self, host: &Host, object: Object<T>) -> Result<Object<T>, Refused> {
         let key = key(&object);
         if self.objects.contains_key(&key) {
             return Err(Error::Conflict(format!("{} {:?} already exists", T::PLURAL, key.1)).into());
         }
-        let mut admitted = self.admit("create", Some(&object), None)?;
+        let mut admitted = self.admit(host, "create", Some(&object), None)?;
         admitted.metadata.uid = format!("{:08x}-0000-4000-8000-000000000000", self.written + 1);
         admitted.metadata.generation = Some(1);
         Ok(self.put(key, admitted))
@@ -128,7 +128,7 @@ impl<T: Strategy> Store<T> {
     /// # Errors
     /// [`Error::NotFound`] if there is none, and [`Error::Conflict`] if its resourceVersion is not the newest, both without a call;
     /// the fields that the strategy blames.
-    pub fn update(&mut self, object: Object<T>) -> Result<Object<T>, Refused> {
+    pub fn update(&mut self, host: &Host, object: Object<T>) -> Result<Object<T>, Refused> {
         let key = key(&object);
         let old = self.objects.get(&key).ok_or_else(|| absent::<T>(&key))?;
         let (asked, newest) = (&object.metadata.resource_version, &old.metadata.resource_version);
@@ -138,7 +138,7 @@ impl<T: Strategy> Store<T> {
         }
         let kept = (old.metadata.uid.clone(), old.metadata.generation);
         let old = old.encode(T::VERSION)?;
-        let mut admitted = self.admit("update", Some(&object), Some(&old))?;
+        let mut admitted = self.admit(host, "update", Some(&object), Some(&old))?;
         (admitted.metadata.uid, admitted.metadata.generation) = (kept.0, kept.1.map(|g| g + 1));
         Ok(self.put(key, admitted))
     }
@@ -147,11 +147,11 @@ impl<T: Strategy> Store<T> {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none, without a call; the fields that the strategy blames.
-    pub fn delete(&mut self, namespace: &str, name: &str) -> Result<Object<T>, Refused> {
+    pub fn delete(&mut self, host: &Host, namespace: &str, name: &str) -> Result<Object<T>, Refused> {
         let key = (namespace.to_owned(), name.to_owned());
         let old = self.objects.get(&key).ok_or_else(|| absent::<T>(&key))?;
         let old = old.encode(T::VERSION)?;
-        let gone = self.admit("delete", None, Some(&old))?;
+        let gone = self.admit(host, "delete", None, Some(&old))?;
         if !self.like.lend().dry_run() {
             self.objects.remove(&key);
         }
@@ -188,7 +188,7 @@ impl<T: Strategy> Store<T> {
     }
 
     /// The one call of a write.
-    fn admit(&mut self, verb: &str, object: Option<&Object<T>>, old: Option<&[u8]>) -> Result<Object<T>, Refused> {
+    fn admit(&mut self, host: &Host, verb: &str, object: Option<&Object<T>>, old: Option<&[u8]>) -> Result<Object<T>, Refused> {
         let encoded = object.map(|o| o.encode(T::VERSION)).transpose()?.unwrap_or_default();
         let old = old.unwrap_or_default();
         let metadata = match object {
@@ -202,7 +202,7 @@ impl<T: Strategy> Store<T> {
             .namespace(&metadata.namespace)
             .name(&metadata.name);
         self.calls.set(self.calls.get() + 1);
-        let answer = admit::<T>(request.lend(), &encoded, old);
+        let answer = admit::<T>(host, request.lend(), &encoded, old);
         self.warned = request.warned();
         let AdmittedBytes {
             object,

@@ -62,7 +62,7 @@ pub struct Lookout;
 const SIGNALS: [(&str, &str); 3] = [("a", "diver below"), ("b", "dangerous goods"), ("o", "man overboard")];
 
 impl Strategy for Ship {
-    fn admit(mut request: Admission<'_, Self>) -> Admitted<Self> {
+    fn admit(_: &impl Host, mut request: Admission<'_, Self>) -> Admitted<Self> {
         if request.operation() == Operation::Delete {
             return match request.object.flag.as_str() {
                 "kept" => request.forbidden("metadata.name", "it is kept"),
