@@ -1,0 +1,1 @@
+//! Upstream's sample-apiserver and `examples/wardle` answer the same requests; answers are compared field by field.
