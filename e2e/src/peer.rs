@@ -46,7 +46,7 @@ pub struct Conversation {
     answers: BufReader<ChildStdout>,
 }
 
-/// Builds the Go programs, which is quick when they are there, and returns one of them: `peer` or `informers`.
+/// Builds the Go programs, which is quick when they are there, and returns one of them: `peer`, `informers` or `sample`.
 ///
 /// # Errors
 /// The build's sentence.
