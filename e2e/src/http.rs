@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
@@ -43,6 +44,14 @@ pub struct Client {
     address: SocketAddr,
     host: String,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    headers: HeaderMap,
+}
+
+/// One HTTP/2 connection, which carries many requests at once. It ends with its last clone.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    send: SendRequest<Full<Bytes>>,
+    host: String,
     headers: HeaderMap,
 }
 
@@ -104,6 +113,12 @@ impl Client {
         Ok(self)
     }
 
+    /// The same by another address that leads to the server.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     /// GET, whatever the answer.
     ///
     /// # Errors
@@ -159,8 +174,24 @@ impl Client {
         // A resumed session shows the certificate of the one before; Go's clients resume none either.
         config.resumption = rustls::client::Resumption::disabled();
         let tcp = TcpStream::connect(self.address).await.context("cannot connect")?;
+        tcp.set_nodelay(true)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         connector.connect(name.clone(), tcp).await.context("no handshake")
+    }
+
+    /// Opens a connection for many requests.
+    ///
+    /// # Errors
+    /// A client without TLS, or there is no connection.
+    pub async fn connect(&self) -> Result<Connection> {
+        let io = TokioIo::new(self.dial(b"h2").await?);
+        let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        Ok(Connection {
+            send,
+            host: self.host.clone(),
+            headers: self.headers.clone(),
+        })
     }
 
     /// The name that the server is called by.
@@ -198,6 +229,39 @@ impl Client {
             headers: head.headers,
             body,
         })
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Sends a request, and reads the answer to its end.
+    ///
+    /// # Errors
+    /// No answer: the connection is gone, or the body breaks off.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer> {
+        let what = format!("{method} {path}");
+        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.host));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Full::new(body))?;
+        request.headers_mut().extend(self.headers.clone());
+        let mut send = self.send.clone();
+        let answer = async {
+            send.ready().await?;
+            let (head, body) = send.send_request(request).await?.into_parts();
+            let body = body.collect().await.context("the body broke off")?.to_bytes();
+            anyhow::Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.with_context(|| what),
+            Err(_) => bail!("{what}: no answer in {PATIENCE:?}"),
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+use crate::scratch;
 
 /// kubectl as one user of one cluster.
 #[derive(Debug, Clone)]
@@ -12,6 +14,13 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
+}
+
+/// A kubectl that goes on until it is dropped, and what it has written.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: PathBuf,
 }
 
 // === impl Kubectl ===
@@ -72,6 +81,23 @@ impl Kubectl {
         self.run_with(&["apply", "-f", "-"], manifest)
     }
 
+    /// Starts it with arguments split on spaces; what it writes goes to a file of this name.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, name: &str, arguments: &str) -> Result<Running> {
+        let out = scratch::folder("kubectl")?.join(name);
+        let file = std::fs::File::create(&out)?;
+        let child = self
+            .command(&arguments.split_whitespace().collect::<Vec<_>>())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.program.display()))?;
+        Ok(Running { child, out })
+    }
+
     fn output(&self, arguments: &[&str], input: &str) -> Result<Output> {
         let mut child = self
             .command(arguments)
@@ -85,5 +111,24 @@ impl Kubectl {
             let _ = stdin.write_all(input.as_bytes());
         }
         Ok(child.wait_with_output()?)
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// All lines that it has written so far, to either output.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn lines(&self) -> Result<Vec<String>> {
+        Ok(std::fs::read_to_string(&self.out)?.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -14,6 +14,7 @@ pub mod control_plane;
 pub mod etcd;
 pub mod fleet;
 pub mod http;
+pub mod informers;
 pub mod kubectl;
 pub mod kubelet;
 pub mod load;
@@ -27,6 +28,7 @@ pub mod recording;
 pub mod scratch;
 pub mod steady;
 pub mod wait;
+pub mod way;
 
 pub use control_plane::ControlPlane;
 pub use fleet::Fleet;

@@ -4,13 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use outrigger_e2e::http::runtime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::http::runtime;
+
 /// An address that leads to another. Dropped, it is closed.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub struct Way {
     address: SocketAddr,
     shared: Arc<Shared>,
     listening: tokio::task::JoinHandle<()>,
@@ -25,7 +26,11 @@ struct Shared {
 // === impl Way ===
 
 impl Way {
-    pub(crate) fn open(at: Ipv4Addr, to: SocketAddr) -> Result<Self> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Nothing can listen at this address.
+    pub fn open(at: Ipv4Addr, to: SocketAddr) -> Result<Self> {
         let listener = runtime().block_on(TcpListener::bind((at, 0)))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -40,17 +45,19 @@ impl Way {
         })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it begins.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// From now on it leads there.
-    pub(crate) fn lead(&self, to: SocketAddr) {
+    pub fn lead(&self, to: SocketAddr) {
         *self.shared.to.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
     /// Breaks every connection; new ones are taken. Returns how many there were.
-    pub(crate) fn cut(&self) -> usize {
+    pub fn cut(&self) -> usize {
         let mut under_way = self.shared.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         while under_way.try_join_next().is_some() {}
         let cut = under_way.len();

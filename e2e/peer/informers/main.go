@@ -1,9 +1,10 @@
-// Informers: what client-go's caches hold of pods.metrics.k8s.io, for a test that compares it with LIST.
+// Informers: what client-go's caches hold of one resource (`--api`), for a test that compares it with LIST.
 //
-// Three shared informers on one resource, as controllers use them: typed, dynamic and metadata-only. Each is filled by
+// Three shared informers on it, as controllers use them: typed, dynamic and metadata-only. Each is filled by
 // WatchList, client-go's default, unless the server refuses it. Each line of input asks for a line of output:
-// `{"typed": {…}, "dynamic": {…}, "metadata": {…}}`, where a cache is `{"synced", "relists", "version", "objects"}` and
-// objects are name → what this client can see of it.
+// `{"typed": {…}, "dynamic": {…}, "metadata": {…}}`, where a cache is `{"synced", "lists", "watches", "streamed", "events",
+// "version", "back", "objects"}`, objects are name → what this client can see of it, and `back` says whose version went
+// back from one event to the next.
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,17 +30,42 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
-	typed "k8s.io/metrics/pkg/client/clientset/versioned"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
+	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
+	wardle "k8s.io/sample-apiserver/pkg/apis/wardle/v1beta1"
+	wardleclient "k8s.io/sample-apiserver/pkg/generated/clientset/versioned"
 )
 
-var pods = schema.GroupVersionResource{Group: v1beta1.GroupName, Version: "v1beta1", Resource: "pods"}
+// api is a resource and its kind as the three clients know it.
+type api struct {
+	version  schema.GroupVersion
+	resource string
+	kind     string
+	typed    func(*rest.Config, string) (client, error)
+}
+
+// client lists and watches one resource in one namespace.
+type client struct {
+	example runtime.Object
+	of      interface{}
+	list    func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch   func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+var apis = map[string]api{
+	"pods":     {metrics.SchemeGroupVersion, "pods", "PodMetrics", pods},
+	"flunders": {wardle.SchemeGroupVersion, "flunders", "Flunder", flunders},
+}
 
 // held is one informer and what it did.
 type held struct {
 	informer               cache.SharedIndexInformer
 	lists, watches, events atomic.Int64
 	streamed               atomic.Int64
+
+	mu       sync.Mutex
+	versions map[string]uint64
+	back     []string
 }
 
 type shown struct {
@@ -47,25 +75,31 @@ type shown struct {
 	Streamed int64                      `json:"streamed"`
 	Events   int64                      `json:"events"`
 	Version  string                     `json:"version"`
+	Back     []string                   `json:"back"`
 	Objects  map[string]json.RawMessage `json:"objects"`
 }
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "who we are and where to")
 	namespace := flag.String("namespace", metav1.NamespaceAll, "one namespace alone")
+	name := flag.String("api", "pods", "which resource: pods (of metrics.k8s.io) or flunders")
 	flag.Parse()
-	if err := run(context.Background(), *kubeconfig, *namespace); err != nil {
+	if err := run(context.Background(), *kubeconfig, *namespace, *name); err != nil {
 		fmt.Fprintln(os.Stderr, "informers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kubeconfig, namespace string) error {
+func run(ctx context.Context, kubeconfig, namespace, name string) error {
+	of, known := apis[name]
+	if !known {
+		return fmt.Errorf("no api %q", name)
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
 	}
-	all, err := caches(config, namespace)
+	all, err := caches(config, of, namespace)
 	if err != nil {
 		return err
 	}
@@ -75,9 +109,9 @@ func run(ctx context.Context, kubeconfig, namespace string) error {
 			cache.DefaultWatchErrorHandler(ctx, r, err)
 		})
 		if _, err := one.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(interface{}) { one.events.Add(1) },
-			UpdateFunc: func(_, _ interface{}) { one.events.Add(1) },
-			DeleteFunc: func(interface{}) { one.events.Add(1) },
+			AddFunc:    one.saw,
+			UpdateFunc: func(_, object interface{}) { one.saw(object) },
+			DeleteFunc: one.saw,
 		}); err != nil {
 			return err
 		}
@@ -98,11 +132,8 @@ func run(ctx context.Context, kubeconfig, namespace string) error {
 	return questions.Err()
 }
 
-func caches(config *rest.Config, namespace string) (map[string]*held, error) {
-	protobuf := rest.CopyConfig(config)
-	protobuf.ContentType = runtime.ContentTypeProtobuf
-	protobuf.AcceptContentTypes = strings.Join([]string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON}, ",")
-	t, err := typed.NewForConfig(protobuf)
+func caches(config *rest.Config, of api, namespace string) (map[string]*held, error) {
+	t, err := of.typed(config, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -115,37 +146,55 @@ func caches(config *rest.Config, namespace string) (map[string]*held, error) {
 		return nil, err
 	}
 	partial := &metav1.PartialObjectMetadata{}
-	partial.SetGroupVersionKind(v1beta1.SchemeGroupVersion.WithKind("PodMetrics"))
+	partial.SetGroupVersionKind(of.version.WithKind(of.kind))
+	resource := of.version.WithResource(of.resource)
 	return map[string]*held{
-		"typed": hold(&v1beta1.PodMetrics{}, t,
+		"typed": hold(t),
+		"dynamic": hold(client{&unstructured.Unstructured{}, d,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				return t.MetricsV1beta1().PodMetricses(namespace).List(ctx, o)
+				return d.Resource(resource).Namespace(namespace).List(ctx, o)
 			},
-			t.MetricsV1beta1().PodMetricses(namespace).Watch),
-		"dynamic": hold(&unstructured.Unstructured{}, d,
+			d.Resource(resource).Namespace(namespace).Watch}),
+		"metadata": hold(client{partial, m,
 			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				return d.Resource(pods).Namespace(namespace).List(ctx, o)
+				return m.Resource(resource).Namespace(namespace).List(ctx, o)
 			},
-			d.Resource(pods).Namespace(namespace).Watch),
-		"metadata": hold(partial, m,
-			func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-				return m.Resource(pods).Namespace(namespace).List(ctx, o)
-			},
-			m.Resource(pods).Namespace(namespace).Watch),
+			m.Resource(resource).Namespace(namespace).Watch}),
 	}, nil
 }
 
-func hold(
-	example runtime.Object,
-	client interface{},
-	list func(context.Context, metav1.ListOptions) (runtime.Object, error),
-	open func(context.Context, metav1.ListOptions) (watch.Interface, error),
-) *held {
-	one := &held{}
+func pods(config *rest.Config, namespace string) (client, error) {
+	protobuf := rest.CopyConfig(config)
+	protobuf.ContentType = runtime.ContentTypeProtobuf
+	protobuf.AcceptContentTypes = strings.Join([]string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON}, ",")
+	c, err := metricsclient.NewForConfig(protobuf)
+	if err != nil {
+		return client{}, err
+	}
+	in := c.MetricsV1beta1().PodMetricses(namespace)
+	return client{&metrics.PodMetrics{}, c,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return in.List(ctx, o) },
+		in.Watch}, nil
+}
+
+// Upstream's own client; it has no protobuf.
+func flunders(config *rest.Config, namespace string) (client, error) {
+	c, err := wardleclient.NewForConfig(config)
+	if err != nil {
+		return client{}, err
+	}
+	in := c.WardleV1beta1().Flunders(namespace)
+	return client{&wardle.Flunder{}, c,
+		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return in.List(ctx, o) },
+		in.Watch}, nil
+}
+
+func hold(by client) *held {
+	one := &held{versions: map[string]uint64{}, back: []string{}}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			one.lists.Add(1)
-			return list(ctx, o)
+			return by.list(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			if o.SendInitialEvents != nil && *o.SendInitialEvents {
@@ -153,12 +202,33 @@ func hold(
 			} else {
 				one.watches.Add(1)
 			}
-			return open(ctx, o)
+			return by.watch(ctx, o)
 		},
 	}
 	// The client is asked whether it can stream lists; fakes cannot, these can.
-	one.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, cache.Indexers{})
+	one.informer = cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, by.of), by.example, 0, cache.Indexers{})
 	return one
+}
+
+// saw holds an event against the one before of the same object.
+func (h *held) saw(object interface{}) {
+	h.events.Add(1)
+	if unknown, missed := object.(cache.DeletedFinalStateUnknown); missed {
+		object = unknown.Obj
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		h.back = append(h.back, err.Error())
+		return
+	}
+	name := accessor.GetNamespace() + "/" + accessor.GetName()
+	version, err := strconv.ParseUint(accessor.GetResourceVersion(), 10, 64)
+	if err != nil || version < h.versions[name] {
+		h.back = append(h.back, fmt.Sprintf("%s: %s after %d", name, accessor.GetResourceVersion(), h.versions[name]))
+	}
+	h.versions[name] = version
 }
 
 func (h *held) show() (shown, error) {
@@ -166,6 +236,9 @@ func (h *held) show() (shown, error) {
 		Synced: h.informer.HasSynced(), Version: h.informer.LastSyncResourceVersion(), Objects: map[string]json.RawMessage{},
 		Lists: h.lists.Load(), Watches: h.watches.Load(), Streamed: h.streamed.Load(), Events: h.events.Load(),
 	}
+	h.mu.Lock()
+	made.Back = append([]string{}, h.back...)
+	h.mu.Unlock()
 	for _, object := range h.informer.GetStore().List() {
 		accessor, err := meta.Accessor(object)
 		if err != nil {

@@ -1,110 +1,33 @@
 //! What client-go's informers hold, compared with LIST.
 
-use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use outrigger_e2e::peer::{self, Conversation};
+use anyhow::{Result, ensure};
+use outrigger_e2e::informers::{Informers, KINDS, reconnects};
 use outrigger_e2e::promise;
 use outrigger_e2e::wait::{LATER, until};
 use serde_json::{Value, json};
 
 use crate::house::{House, house, pod};
 
-const KINDS: [&str; 3] = ["typed", "dynamic", "metadata"];
+const SHOP: &str = "?fieldSelector=metadata.namespace=shop";
 
-/// Three informers in a process of their own.
-struct Informers(Conversation);
-
-impl Informers {
-    fn start(house: &House) -> Result<Self> {
-        let kubeconfig = house.control_plane.kubeconfig_of("admin", house.control_plane.admin())?;
-        let mut command = Command::new(peer::program("informers")?);
-        command.arg("--kubeconfig").arg(kubeconfig).args(["--namespace", "shop"]);
-        Ok(Self(Conversation::start(&mut command)?))
-    }
-
-    fn show(&mut self) -> Result<Value> {
-        self.0.ask("")
-    }
-
-    /// Waits until all three hold exactly what LIST shows.
-    fn agree(&mut self, house: &House, why: &str) -> Result<Value> {
-        until(&format!("{why}: the caches hold what LIST shows"), LATER, || {
-            let held = self.show()?;
-            let listed = listed(house)?;
-            for kind in KINDS {
-                let cache = &held[kind];
-                ensure!(cache["synced"] == json!(true), "{kind} is not synced: {cache}");
-                let objects: BTreeMap<String, Value> = serde_json::from_value(cache["objects"].clone())?;
-                let names = |map: &BTreeMap<String, Value>| map.keys().cloned().collect::<Vec<_>>().join(" ");
-                ensure!(
-                    objects.len() == listed.len(),
-                    "{kind}: {} and not {}",
-                    names(&objects),
-                    names(&listed)
-                );
-                for (name, object) in &objects {
-                    let expected = listed
-                        .get(name)
-                        .with_context(|| format!("{kind} holds {name}, which LIST does not show"))?;
-                    let expected = seen_by(kind, expected);
-                    ensure!(
-                        without_type(object) == expected,
-                        "{kind} of {name}: {object} and not {expected}"
-                    );
-                }
-            }
-            Ok(held)
-        })
-    }
+fn start(house: &House) -> Result<Informers> {
+    let kubeconfig = house.control_plane.kubeconfig_of("admin", house.control_plane.admin())?;
+    Informers::start(&kubeconfig, "pods", "shop")
 }
 
-fn listed(house: &House) -> Result<BTreeMap<String, Value>> {
-    let items = house.list("?fieldSelector=metadata.namespace=shop")?;
-    Ok(items
-        .into_iter()
-        .map(|item| {
-            (
-                format!("shop/{}", item["metadata"]["name"].as_str().unwrap_or_default()),
-                item,
-            )
-        })
-        .collect())
-}
-
-/// What this kind of client can see of a list's item.
-fn seen_by(kind: &str, item: &Value) -> Value {
-    match kind {
-        "metadata" => json!({"metadata": item["metadata"]}),
-        _ => item.clone(),
-    }
-}
-
-fn without_type(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("kind");
-        fields.remove("apiVersion");
-    }
-    object
-}
-
-/// How often a cache has filled or opened anew.
-fn reconnects(held: &Value, kind: &str) -> i64 {
-    ["lists", "watches", "streamed"]
-        .iter()
-        .filter_map(|how| held[kind][how].as_i64())
-        .sum()
+/// Waits until all three hold exactly what LIST shows.
+fn agree(informers: &mut Informers, house: &House, why: &str) -> Result<Value> {
+    informers.agree(why, || house.list(SHOP))
 }
 
 #[test]
 fn caches_follow_publications_and_pods() {
     promise(|| {
         let house = house()?;
-        let mut informers = Informers::start(&house)?;
-        let first = informers.agree(&house, "filled")?;
+        let mut informers = start(&house)?;
+        let first = agree(&mut informers, &house, "filled")?;
         for kind in KINDS {
             ensure!(first[kind]["lists"] == json!(0), "{kind} fell back to LIST: {}", first[kind]);
             ensure!(
@@ -141,7 +64,7 @@ fn caches_follow_publications_and_pods() {
             }
             Ok(())
         })?;
-        informers.agree(&house, "a pod came")?;
+        agree(&mut informers, &house, "a pod came")?;
         house.kubectl.run("label pod comer -n shop app=changed --overwrite")?;
         until("a label is seen", LATER, || {
             let held = informers.show()?;
@@ -162,7 +85,7 @@ fn caches_follow_publications_and_pods() {
             }
             Ok(())
         })?;
-        let last = informers.agree(&house, "a pod went")?;
+        let last = agree(&mut informers, &house, "a pod went")?;
         for kind in KINDS {
             ensure!(
                 reconnects(&last, kind) == 1,
@@ -178,8 +101,8 @@ fn caches_follow_publications_and_pods() {
 fn caches_outlive_broken_connections() {
     promise(|| {
         let house = house()?;
-        let mut informers = Informers::start(&house)?;
-        let mut before = informers.agree(&house, "filled")?;
+        let mut informers = start(&house)?;
+        let mut before = agree(&mut informers, &house, "filled")?;
         for turn in 0..3 {
             ensure!(house.way.cut() > 0, "nothing was connected");
             until("every cache has connected anew", LATER, || {
@@ -189,7 +112,7 @@ fn caches_outlive_broken_connections() {
                 }
                 Ok(())
             })?;
-            before = informers.agree(&house, &format!("after cut {turn}"))?;
+            before = agree(&mut informers, &house, &format!("after cut {turn}"))?;
         }
         Ok(())
     });
@@ -199,8 +122,8 @@ fn caches_outlive_broken_connections() {
 fn caches_outlive_the_host() {
     promise(|| {
         let mut house = house()?;
-        let mut informers = Informers::start(&house)?;
-        informers.agree(&house, "filled")?;
+        let mut informers = start(&house)?;
+        agree(&mut informers, &house, "filled")?;
         house.kill();
         house.kubectl.apply(&pod("shop", "newcomer", "10m 8Mi"))?;
         house.kubectl.run("delete pod five -n shop --wait=false")?;
@@ -218,15 +141,14 @@ fn caches_outlive_the_host() {
             }
             Ok(())
         })?;
-        informers.agree(&house, "revived")?;
+        agree(&mut informers, &house, "revived")?;
         house.kubectl.run("delete pod newcomer -n shop --wait=false")?;
         house.kubectl.apply(&pod("shop", "five", "50m 64Mi"))?;
         until("all as before", LATER, || {
-            let names: Vec<String> = listed(&house)?.into_keys().collect();
-            ensure!(
-                names == ["shop/five", "shop/four", "shop/one", "shop/three", "shop/two"],
-                "{names:?}"
-            );
+            let items = house.list(SHOP)?;
+            let mut names: Vec<&str> = items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+            names.sort_unstable();
+            ensure!(names == ["five", "four", "one", "three", "two"], "{names:?}");
             Ok(())
         })
     });

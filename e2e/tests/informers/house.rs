@@ -9,10 +9,9 @@ use outrigger_e2e::kubectl::Kubectl;
 use outrigger_e2e::load::Load;
 use outrigger_e2e::outrigger::{Options, account, metrics_plugin};
 use outrigger_e2e::wait::{LATER, until};
+use outrigger_e2e::way::Way;
 use outrigger_e2e::{ControlPlane, Fleet, Outrigger};
 use serde_json::Value;
-
-use crate::way::Way;
 
 pub(crate) const PODS: &str = "/apis/metrics.k8s.io/v1beta1/pods";
 

@@ -1,44 +1,10 @@
 //! kubectl's ways to watch, page and wait.
 
-use std::process::{Child, Stdio};
-
-use anyhow::{Result, ensure};
+use anyhow::ensure;
+use outrigger_e2e::promise;
 use outrigger_e2e::wait::{LATER, until};
-use outrigger_e2e::{promise, scratch};
 
-use crate::house::{House, house, pod};
-
-/// A kubectl that goes on until it is dropped, and what it has written.
-struct Running {
-    child: Child,
-    out: std::path::PathBuf,
-}
-
-impl Running {
-    fn start(house: &House, name: &str, arguments: &str) -> Result<Self> {
-        let out = scratch::folder("kubectl")?.join(name);
-        let file = std::fs::File::create(&out)?;
-        let child = house
-            .kubectl
-            .command(&arguments.split_whitespace().collect::<Vec<_>>())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
-        Ok(Self { child, out })
-    }
-
-    fn lines(&self) -> Result<Vec<String>> {
-        Ok(std::fs::read_to_string(&self.out)?.lines().map(str::to_owned).collect())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::house::{house, pod};
 
 fn of<'a>(lines: &'a [String], pod: &str) -> Vec<&'a str> {
     lines
@@ -52,12 +18,12 @@ fn of<'a>(lines: &'a [String], pod: &str) -> Vec<&'a str> {
 fn get_watches() {
     promise(|| {
         let house = house()?;
-        let all = Running::start(&house, "watch", "get podmetrics -n shop -w --output-watch-events")?;
-        let only = Running::start(
-            &house,
-            "watch-only",
-            "get podmetrics -n shop --watch-only --output-watch-events",
-        )?;
+        let all = house
+            .kubectl
+            .start("watch", "get podmetrics -n shop -w --output-watch-events")?;
+        let only = house
+            .kubectl
+            .start("watch-only", "get podmetrics -n shop --watch-only --output-watch-events")?;
         until("the list and what follows it", LATER, || {
             let lines = all.lines()?;
             ensure!(
@@ -92,11 +58,9 @@ fn get_watches() {
             }
             Ok(())
         })?;
-        let waiting = Running::start(
-            &house,
-            "wait-delete",
-            "wait podmetrics/passing -n shop --for=delete --timeout=100s",
-        )?;
+        let waiting = house
+            .kubectl
+            .start("wait-delete", "wait podmetrics/passing -n shop --for=delete --timeout=100s")?;
         house.kubectl.run("delete pod passing -n shop --wait=false")?;
         until("its end is seen", LATER, || {
             for watch in [&all, &only] {
@@ -139,8 +103,7 @@ fn wait_sees_a_field() {
         house
             .kubectl
             .run("wait podmetrics/one -n shop --for=jsonpath={.containers[0].name}=main --timeout=30s")?;
-        let label = Running::start(
-            &house,
+        let label = house.kubectl.start(
             "wait-label",
             "wait podmetrics/one -n shop --for=jsonpath={.metadata.labels.seen}=yes --timeout=100s",
         )?;

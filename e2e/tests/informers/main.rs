@@ -6,4 +6,3 @@
 mod caches;
 mod house;
 mod kubectl;
-mod way;
