@@ -4,13 +4,14 @@
 //! complete aggregation layer. A [`Fleet`] is its nodes: it plays scheduler and kubelet for every pod, and each node answers
 //! `/stats/summary` with a load that the test chose ([`load`]) or with what a real kubelet once said ([`recording`]).
 //! [`Outrigger`] runs the binary with exactly the rights of `deploy/rbac.yaml`; a [`Peer`] is the same API by upstream's own
-//! library, to compare with.
+//! library, and a [`Sample`] upstream's own API server, to compare with ([`differential`]).
 //!
 //! Promises: nothing outside one scratch folder is written, no privilege is needed, everything listens on 127/8, and
 //! whatever was started ends with the test process, however that ends ([`scratch`]). Waits are polls with generous deadlines;
 //! nothing here measures time.
 
 pub mod control_plane;
+pub mod differential;
 pub mod etcd;
 pub mod fleet;
 pub mod http;
@@ -25,6 +26,7 @@ pub mod pki;
 pub mod program;
 pub mod quantity;
 pub mod recording;
+pub mod sample;
 pub mod scratch;
 pub mod steady;
 pub mod wait;
@@ -35,4 +37,5 @@ pub use fleet::Fleet;
 pub use kubelet::FakeKubelet;
 pub use outrigger::Outrigger;
 pub use peer::Peer;
+pub use sample::Sample;
 pub use wait::{promise, until};

@@ -1,6 +1,6 @@
 //! The servers under measurement: ours over its own file or over etcd, and the peer over etcd.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use outrigger_e2e::control_plane::{built_by, free_port};
 use outrigger_e2e::outrigger::{Options, example};
 use outrigger_e2e::program::Program;
-use outrigger_e2e::{ControlPlane, Outrigger, http, peer, scratch, until};
+use outrigger_e2e::sample::HOST;
+use outrigger_e2e::{ControlPlane, Outrigger, Sample, scratch, until};
 
 use crate::client::Target;
 use crate::{ratio, resident};
@@ -39,7 +40,7 @@ pub(crate) struct Server<'a> {
 
 enum Running {
     Ours(Outrigger),
-    Theirs(Program),
+    Theirs(Sample),
 }
 
 /// An etcd with fsync on, for one server.
@@ -75,7 +76,7 @@ impl<'a> Server<'a> {
         } = self;
         match &program {
             Running::Ours(outrigger) => outrigger.program().terminate()?,
-            Running::Theirs(program) => program.terminate()?,
+            Running::Theirs(sample) => sample.program().terminate()?,
         }
         drop(program);
         Self::begin(control_plane, kubeconfig, keeping, folder, etcd)
@@ -92,13 +93,10 @@ impl<'a> Server<'a> {
         let (name, target, program) = match keeping {
             Keeping::Peer => {
                 let url = &etcd.as_ref().context("the peer has an etcd")?.url;
-                let (address, program) = sample(control_plane, kubeconfig, &folder, url)?;
-                let target = Target::new(address, "localhost", &control_plane.ca().certificate(), admin, &[])?;
-                let client = http::Client::new(address, "localhost", &control_plane.ca().certificate(), admin)?;
-                until("sample-apiserver is ready", READY, || {
-                    program.runs().and_then(|()| client.get("/readyz")?.ok())
-                })?;
-                ("sample-apiserver", target, Running::Theirs(program))
+                let name = folder.file_name().and_then(|name| name.to_str()).context("a folder's name")?;
+                let sample = Sample::start(control_plane, kubeconfig, name, url)?;
+                let target = Target::new(sample.address(), HOST, sample.ca(), admin, &[])?;
+                ("sample-apiserver", target, Running::Theirs(sample))
             }
             Keeping::Embedded | Keeping::Etcd => {
                 let arguments = match &etcd {
@@ -139,7 +137,7 @@ impl<'a> Server<'a> {
     pub(crate) fn pid(&self) -> u32 {
         match &self.program {
             Running::Ours(outrigger) => outrigger.program().pid(),
-            Running::Theirs(program) => program.pid(),
+            Running::Theirs(sample) => sample.program().pid(),
         }
     }
 
@@ -154,26 +152,6 @@ impl<'a> Server<'a> {
             .block_on(work)
             .with_context(|| format!("{} ({:?})", self.name, self.keeping))
     }
-}
-
-fn sample(control_plane: &ControlPlane, kubeconfig: &Path, folder: &Path, etcd: &str) -> Result<(SocketAddr, Program)> {
-    let local = Ipv4Addr::LOCALHOST;
-    let address = SocketAddr::from((local, free_port(local)?));
-    let serving = control_plane.ca().server("sample", &["localhost", "127.0.0.1"])?;
-    let mut command = Command::new(peer::program("sample")?);
-    command
-        .current_dir(folder)
-        .args(["--etcd-servers", etcd, "--bind-address=127.0.0.1"])
-        .arg(format!("--secure-port={}", address.port()))
-        .arg("--tls-cert-file")
-        .arg(&serving.certificate)
-        .arg("--tls-private-key-file")
-        .arg(&serving.key);
-    for flag in ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"] {
-        command.arg(flag).arg(kubeconfig);
-    }
-    let program = Program::start("sample", &mut command, &folder.join("sample.log"), false)?;
-    Ok((address, program))
 }
 
 // === impl Etcd ===

@@ -1,33 +1,47 @@
 //! Two answers, field by field.
 //!
 //! Bodies become values first: JSON and YAML by their parsers, protobuf by upstream's own. Then what cannot be equal is replaced
-//! by a word (versions, tokens, hashes), and the trees are walked. Lists of named things are matched by name and lists of
+//! by a word ([`clean`], or a rule of the caller's), and the trees are walked. Lists of named things are matched by name and lists of
 //! words as sets, so that one more group or verb is one difference and not a shift of all that follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use http::HeaderMap;
-use outrigger_e2e::http::Answer;
-use outrigger_e2e::peer::Decoder;
 use serde_json::Value;
 
-use crate::row::Row;
+use crate::http::Answer;
+use crate::peer::Decoder;
 
 /// One thing in which two answers differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Aspect {
+pub struct Aspect {
     /// Where: `status`, `header vary`, `body .message`.
-    pub(crate) at: String,
-    pub(crate) ours: String,
-    pub(crate) theirs: String,
+    pub at: String,
+    /// What Outrigger says there.
+    pub ours: String,
+    /// What upstream says there.
+    pub theirs: String,
 }
+
+/// A body that has been read.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// What it says; the events of a watch are an array.
+    pub value: Value,
+    /// How it is written.
+    pub form: &'static str,
+}
+
+/// A body, or why it cannot be read.
+pub type Read = Result<Body>;
 
 /// Headers that say something about this answer alone.
 const PASSING: [&str; 3] = ["date", "audit-id", "content-length"];
 
 impl Aspect {
-    pub(crate) fn new(at: impl Into<String>, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
+    /// A difference at this place.
+    pub fn new(at: impl Into<String>, ours: impl Into<String>, theirs: impl Into<String>) -> Self {
         Self {
             at: at.into(),
             ours: ours.into(),
@@ -36,17 +50,18 @@ impl Aspect {
     }
 }
 
-/// All differences of two answers to one request.
-pub(crate) fn answers(decoder: &Decoder, row: &Row, ours: &Answer, theirs: &Answer) -> Vec<Aspect> {
+/// All differences of two answers to one request. `bodies` are theirs after whatever cannot be equal has become a word; without them only status
+/// and headers are compared. Where the statuses differ, all the rest follows from it and is not compared.
+#[must_use]
+pub fn answers(ours: &Answer, theirs: &Answer, bodies: Option<(Read, Read)>) -> Vec<Aspect> {
     let mut found = Vec::new();
     if ours.status != theirs.status {
-        // All the rest follows from it.
         found.push(Aspect::new("status", said(ours), said(theirs)));
         return found;
     }
     headers(&ours.headers, &theirs.headers, &mut found);
-    if !row.bodiless {
-        bodies(decoder, row, ours, theirs, &mut found);
+    if let Some((ours, theirs)) = bodies {
+        both(ours, theirs, &mut found);
     }
     found
 }
@@ -95,24 +110,30 @@ fn hashless(text: &str) -> String {
     }
 }
 
-fn bodies(decoder: &Decoder, row: &Row, ours: &Answer, theirs: &Answer, found: &mut Vec<Aspect>) {
-    let (ours, theirs) = (value(decoder, ours), value(decoder, theirs));
+fn both(ours: Read, theirs: Read, found: &mut Vec<Aspect>) {
     let (ours, theirs) = match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (ours, theirs) => {
-            let word =
-                |read: Result<(Value, &'static str)>| read.map_or_else(|reason| format!("{reason:#}"), |_| "readable".into());
+            let word = |read: Read| read.map_or_else(|reason| format!("{reason:#}"), |_| "readable".into());
             found.push(Aspect::new("body", word(ours), word(theirs)));
             return;
         }
     };
-    if ours.1 != theirs.1 {
-        found.push(Aspect::new("body's form", ours.1, theirs.1));
+    if ours.form != theirs.form {
+        found.push(Aspect::new("body's form", ours.form, theirs.form));
     }
-    walk(".", &clean(ours.0, row.numbers), &clean(theirs.0, row.numbers), found);
+    walk(".", &ours.value, &theirs.value, found);
 }
 
-/// A body as a tree, and how it is written.
+/// A body as a tree.
+///
+/// # Errors
+/// It is not what its content type says.
+pub fn body(decoder: &Decoder, answer: &Answer) -> Read {
+    let (value, form) = value(decoder, answer)?;
+    Ok(Body { value, form })
+}
+
 fn value(decoder: &Decoder, answer: &Answer) -> Result<(Value, &'static str)> {
     let kind = answer
         .headers
@@ -159,8 +180,9 @@ fn value(decoder: &Decoder, answer: &Answer) -> Result<(Value, &'static str)> {
     Ok((Value::Array(lines), "text"))
 }
 
-/// What no two servers have in common becomes a word.
-fn clean(value: Value, numbers: bool) -> Value {
+/// What no two servers have in common becomes a word: versions, tokens, hashes and, if need be, numbers in messages.
+#[must_use]
+pub fn clean(value: Value, numbers: bool) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| clean(item, numbers)).collect()),
         Value::Object(fields) => Value::Object(
@@ -182,7 +204,9 @@ fn clean(value: Value, numbers: bool) -> Value {
     }
 }
 
-fn numberless(text: &str) -> String {
+/// The text with `#` for each number.
+#[must_use]
+pub fn numberless(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {

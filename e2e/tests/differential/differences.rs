@@ -1,26 +1,7 @@
 //! Where we answer otherwise than upstream, and why. `docs/differences.md` shows these tables.
 
-use std::fmt::Write as _;
-
-use anyhow::{Context, Result, ensure};
-use outrigger_e2e::control_plane::repository;
-
-/// One argued difference.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Difference {
-    /// The requests: names of rows, `*` for any part, `|` between several.
-    pub(crate) rows: &'static str,
-    /// Where in the answers: `status`, `header vary`, `body .message`; `*` and `|` likewise.
-    pub(crate) at: &'static str,
-    /// Which requests, for people.
-    pub(crate) when: &'static str,
-    /// What upstream answers.
-    pub(crate) upstream: &'static str,
-    /// What we answer.
-    pub(crate) ours: &'static str,
-    /// Why.
-    pub(crate) why: &'static str,
-}
+use anyhow::Result;
+use outrigger_e2e::differential::difference::{self, Difference};
 
 /// Of discovery, health, negotiation, identity, get and list.
 const REQUESTS: &[Difference] = &[
@@ -376,71 +357,12 @@ in the first two is on purpose, what stands in the last one is a defect. The tab
 entry that is no longer true fails them.
 ";
 
-// === impl Difference ===
-
-impl Difference {
-    /// Whether it speaks of this place in this row's answers.
-    pub(crate) fn covers(&self, row: &str, at: &str) -> bool {
-        self.rows.split('|').any(|pattern| matches(pattern, row)) && self.at.split('|').any(|pattern| matches(pattern, at))
-    }
-}
-
-/// `*` stands for anything.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((before, after)) => text
-            .strip_prefix(before)
-            .is_some_and(|rest| (0..=rest.len()).any(|from| rest.get(from..).is_some_and(|rest| matches(after, rest)))),
-    }
-}
-
 /// The page is what this file says; `OUTRIGGER_UPDATE=1` writes it.
 pub(crate) fn page() -> Result<()> {
-    let mut text = INTRODUCTION.to_owned();
-    for (title, entries) in [
+    let sections = [
         ("Requests", REQUESTS),
         ("Paging, versions and watches", WATCHING),
         ("Not yet as upstream", OPEN),
-    ] {
-        let _ = write!(
-            text,
-            "\n## {title}\n\n| when | upstream | Outrigger | why |\n|---|---|---|---|\n"
-        );
-        for Difference {
-            when,
-            upstream,
-            ours,
-            why,
-            ..
-        } in entries
-        {
-            let _ = writeln!(text, "| {when} | {upstream} | {ours} | {why} |");
-        }
-    }
-    let file = repository().join("docs/differences.md");
-    if std::env::var_os("OUTRIGGER_UPDATE").is_some() {
-        std::fs::write(&file, &text)?;
-    }
-    let written = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    ensure!(
-        written == text,
-        "{} is not what differences.rs says: run this test with OUTRIGGER_UPDATE=1",
-        file.display()
-    );
-    Ok(())
-}
-
-#[test]
-fn patterns() {
-    for (pattern, text, expected) in [
-        ("status", "status", true),
-        ("status", "header status", false),
-        ("*", "anything", true),
-        ("body *", "body .message", true),
-        ("*.verbs[*]", "body .resources[pods].verbs[create]", true),
-        ("*.verbs[create]", "body .resources[pods].verbs[get]", false),
-    ] {
-        assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-    }
+    ];
+    difference::page("docs/differences.md", INTRODUCTION, &sections)
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Method;
+use outrigger_e2e::differential::Outcome;
+use outrigger_e2e::differential::compare::{self, Aspect, Body, Read};
 use outrigger_e2e::http::{Answer, Client};
 use serde_json::Value;
 
@@ -195,11 +197,22 @@ impl fmt::Display for Row {
 }
 
 impl House {
-    /// Both answers.
-    pub(crate) fn both(&self, row: &Row) -> Result<(Answer, Answer)> {
-        Ok((
+    /// What differs in the answers to it.
+    pub(crate) fn compared(&self, row: &Row) -> Outcome {
+        Outcome::of(&row.name, row, self.both(row))
+    }
+
+    fn both(&self, row: &Row) -> Result<Vec<Aspect>> {
+        let (ours, theirs) = (
             row.ask(&self.ours).context("ours")?,
             row.ask(&self.theirs).context("the peer's")?,
-        ))
+        );
+        let body = |answer: &Answer| -> Read {
+            let Body { value, form } = compare::body(&self.decoder, answer)?;
+            let value = compare::clean(value, row.numbers);
+            Ok(Body { value, form })
+        };
+        let bodies = (ours.status == theirs.status && !row.bodiless).then(|| (body(&ours), body(&theirs)));
+        Ok(compare::answers(&ours, &theirs, bodies))
     }
 }
