@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::field;
 use crate::object::unknown_members;
 use crate::status::Status;
 use crate::write_options::FieldValidation;
@@ -24,10 +25,18 @@ pub struct Body {
     pub twice: Vec<String>,
 }
 
-/// Names of members on the way to a value.
+/// Reads a value and notes what stands there twice.
 struct Twice<'a> {
-    path: String,
+    way: &'a Way<'a>,
     found: &'a mut Vec<String>,
+}
+
+/// The way to a value, written only where something is found: a document may have a million values, and a name may have a megabyte.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Begin,
+    Member(&'a Way<'a>, &'a str),
+    Item(&'a Way<'a>, usize),
 }
 
 /// As many findings as are told; upstream stops at a hundred too (sigs.k8s.io/json).
@@ -44,7 +53,7 @@ impl Body {
         let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let mut twice = Vec::new();
         let seed = Twice {
-            path: String::new(),
+            way: &Way::Begin,
             found: &mut twice,
         };
         let value = match media {
@@ -82,7 +91,7 @@ impl Body {
                     .iter()
                     .filter(|(k, _)| !matches!(k.as_str(), "apiVersion" | "kind" | "metadata"));
                 let fields: Map<String, Value> = fields.map(|(k, v)| (k.clone(), v.clone())).collect();
-                unknown_fields(schema, &Value::Object(fields), "", &mut unknown);
+                unknown_fields(schema, &Value::Object(fields), &Way::Begin, &mut unknown);
             }
             found.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
         }
@@ -113,7 +122,7 @@ pub fn judge(findings: &[String], validation: FieldValidation, kind: (&str, &str
 }
 
 /// Fields that a schema with `properties` does not name. Where it takes any field, or says in another way what it takes, all are known.
-fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+fn unknown_fields(schema: &Value, value: &Value, way: &Way<'_>, found: &mut Vec<String>) {
     let is_open = |schema: &Value| {
         let any = |key: &str| schema.get(key).is_some_and(|v| *v != Value::Bool(false));
         [
@@ -133,15 +142,11 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<Str
                 return;
             };
             for (key, value) in members {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let way = Way::Member(way, key);
                 match properties.get(key) {
-                    Some(schema) => unknown_fields(schema, value, &path, found),
+                    Some(schema) => unknown_fields(schema, value, &way, found),
                     None if is_open(schema) => {}
-                    None if found.len() < FINDINGS => found.push(path),
+                    None if found.len() < FINDINGS => found.push(way.text()),
                     None => return,
                 }
             }
@@ -149,20 +154,35 @@ fn unknown_fields(schema: &Value, value: &Value, path: &str, found: &mut Vec<Str
         Value::Array(items) => {
             let Some(schema) = schema.get("items") else { return };
             for (i, item) in items.iter().enumerate() {
-                unknown_fields(schema, item, &format!("{path}[{i}]"), found);
+                unknown_fields(schema, item, &Way::Item(way, i), found);
             }
         }
         _ => {}
     }
 }
 
-// === impl Twice ===
+// === impl Way ===
 
-impl Twice<'_> {
-    fn below(&mut self, path: String) -> Twice<'_> {
-        Twice { path, found: self.found }
+impl Way<'_> {
+    /// Such as `spec.list[1].name`; cut where a sentence is.
+    fn text(&self) -> String {
+        let (way, own) = match self {
+            Self::Begin => return String::new(),
+            Self::Member(way, name) => (way, format!(".{name}")),
+            Self::Item(way, at) => (way, format!("[{at}]")),
+        };
+        let mut out = way.text();
+        if out.len() > field::QUOTED {
+            return out;
+        }
+        let is_first = out.is_empty();
+        out.push_str(own.strip_prefix('.').filter(|_| is_first).unwrap_or(&own));
+        field::shorten(&mut out);
+        out
     }
 }
+
+// === impl Twice ===
 
 impl<'de> DeserializeSeed<'de> for Twice<'_> {
     type Value = Value;
@@ -207,28 +227,27 @@ impl<'de> Visitor<'de> for Twice<'_> {
         Ok(Value::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let Self { way, found } = self;
         let mut items = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, items.len());
-            match seq.next_element_seed(self.below(path))? {
+            let way = &Way::Item(way, items.len());
+            match seq.next_element_seed(Twice { way, found })? {
                 Some(item) => items.push(item),
                 None => return Ok(items.into()),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let Self { way, found } = self;
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path = match self.path.as_str() {
-                "" => key.clone(),
-                path => format!("{path}.{key}"),
-            };
-            if members.contains_key(&key) && self.found.len() < FINDINGS {
-                self.found.push(path.clone());
+            let way = &Way::Member(way, &key);
+            if members.contains_key(&key) && found.len() < FINDINGS {
+                found.push(way.text());
             }
-            let value = map.next_value_seed(self.below(path))?;
+            let value = map.next_value_seed(Twice { way, found })?;
             members.insert(key, value);
         }
         Ok(members.into())
@@ -264,6 +283,24 @@ mod tests {
         ] {
             let got = Body::read(kind, body.as_bytes()).map(|b| b.value).map_err(|s| s.code);
             assert_eq!(got, want, "{kind:?} {body}");
+        }
+    }
+
+    /// Work, or an answer, that grows with the product of names and values would not end.
+    #[test]
+    fn long_names_over_many_values_cost_no_more_than_they_are() {
+        let name = "n".repeat(1 << 20);
+        let schema = json!({"properties": {"spec": {"additionalProperties": {}, "properties": {name.as_str(): {"items": {"properties": {}}}}}}});
+        for list in ["1,".repeat(500_000), r#"{"a":1,"a":2},"#.repeat(100_000)] {
+            let body = format!(r#"{{"spec":{{"{name}":[{}]}}}}"#, list.trim_end_matches(','));
+            let body = Body::read(None, body.as_bytes()).unwrap();
+            let findings = body.findings(Some(&schema));
+            assert!(findings.iter().all(|finding| finding.len() < 5_000));
+            assert!(
+                findings.first().is_none_or(|finding| finding.ends_with("nnn...\"")),
+                "{:?}",
+                findings.first()
+            );
         }
     }
 

@@ -11,8 +11,8 @@ use serde_json::{Number, Value};
 use crate::quote::Quoted;
 use crate::status::Cause;
 
-/// As much of a value as a sentence quotes, in bytes. Upstream quotes all of it: a message of megabytes helps nobody.
-const QUOTED: usize = 4_096;
+/// As much of a value, or of the path to it, as a sentence quotes, in bytes. Upstream quotes all of it: a message of megabytes helps nobody.
+pub(crate) const QUOTED: usize = 4_096;
 
 /// A malformed value, and why.
 #[must_use]
@@ -129,11 +129,16 @@ fn quoted(value: &Value) -> String {
         Value::Number(number) => go_number(number),
         value => go_json(value),
     };
+    shorten(&mut text);
+    text
+}
+
+/// Cuts a text that is longer than what is quoted.
+pub(crate) fn shorten(text: &mut String) {
     if text.len() > QUOTED {
         text.truncate(text.floor_char_boundary(QUOTED));
         text.push_str("...");
     }
-    text
 }
 
 fn write_json(value: &Value, out: &mut String) {

@@ -101,6 +101,16 @@ const JSON_STREAM: &str = "application/json;stream=watch";
 const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 const META: &str = "meta.k8s.io";
 
+// === impl Form ===
+
+impl Form {
+    /// Whether it says more of an object than its metadata.
+    #[must_use]
+    pub fn shows_fields(self) -> bool {
+        !matches!(self, Self::PartialMetadata(_))
+    }
+}
+
 // === impl Media ===
 
 impl Media {

@@ -4,7 +4,7 @@
 //! write it anew. Metadata is read whole, because every reader of a cluster relies on it (the garbage collector on owners, clients on
 //! labels); what `meta/v1 ObjectMeta` does not know is dropped, as upstream drops it, and what has the wrong type is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserializer as _;
@@ -165,12 +165,10 @@ impl Object {
                 "apiVersion" => object.api_version = serde_json::from_str::<Option<String>>(value.get())?.unwrap_or_default(),
                 "kind" => object.kind = serde_json::from_str::<Option<String>>(value.get())?.unwrap_or_default(),
                 "metadata" => object.metadata = known(serde_json::from_str::<Option<_>>(value.get())?.unwrap_or_default())?,
-                _ => {
-                    rest.retain(|(other, _)| *other != key);
-                    rest.push((key, value));
-                }
+                _ => rest.push((key, value)),
             }
         }
+        last_of_each(&mut rest);
         for (key, value) in rest {
             if !object.fields.is_empty() {
                 object.fields.push(b',');
@@ -296,6 +294,23 @@ impl Object {
     }
 }
 
+/// Of members that stand there twice only the last stays.
+fn last_of_each(members: &mut Vec<(String, &RawValue)>) {
+    let mut last: HashMap<&str, usize> = HashMap::with_capacity(members.len());
+    for (at, (key, _)) in members.iter().enumerate() {
+        last.insert(key, at);
+    }
+    if last.len() == members.len() {
+        return;
+    }
+    let stays: HashSet<usize> = last.into_values().collect();
+    let mut at = 0;
+    members.retain(|_| {
+        at += 1;
+        stays.contains(&(at - 1))
+    });
+}
+
 /// The members that `ObjectMeta` knows, each of its type.
 fn known(mut metadata: Map<String, Value>) -> Result<Map<String, Value>, NotAnObject> {
     let mut out = Map::new();
@@ -415,6 +430,16 @@ mod tests {
             r#"{"apiVersion":"h/v1","kind":"Ship","metadata":{"name":"x","labels":{"a":"b"}},"spec":{"a": [1, 2]},"status":{"x":1}}"#
         );
         assert_eq!(Object::read(written.as_bytes()).unwrap(), object);
+    }
+
+    #[test]
+    fn of_what_stands_there_twice_the_last_counts_however_many_members_there_are() {
+        let object = Object::read(br#"{"a":1,"b":2,"a":3,"kind":"K","kind":"L","c":4,"b":5}"#).unwrap();
+        assert_eq!((&*object.kind, &*object.fields), ("L", &br#""a":3,"c":4,"b":5"#[..]));
+        // Work that grows with the square of this would not end.
+        let members: Vec<String> = (0..300_000).map(|n| format!("\"m{n}\":1,\"m0\":{n}")).collect();
+        let object = Object::read(format!("{{{}}}", members.join(",")).as_bytes()).unwrap();
+        assert!(object.fields.ends_with(b"\"m299999\":1,\"m0\":299999"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub mod delete;
 pub mod update;
 mod validity;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::object::Object;
@@ -35,6 +37,11 @@ pub(crate) fn validate_embedded(object: &Object, namespaced: bool) -> Vec<crate:
 fn finalizers(object: &Object) -> impl Iterator<Item = &str> {
     let all = object.metadata.get("finalizers").and_then(Value::as_array);
     all.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// `metadata.finalizers`, to be asked for one of them: there may be a hundred thousand.
+fn finalizer_set(object: &Object) -> HashSet<&str> {
+    finalizers(object).collect()
 }
 
 /// `metadata.generation`; 0 if it has none.

@@ -137,12 +137,12 @@ fn merge(document: &mut Value, patch: &Value) {
         *document = Value::Object(Map::new());
     }
     let Value::Object(members) = document else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            members.shift_remove(key);
-        } else {
-            merge(members.entry(key.as_str()).or_insert(Value::Null), value);
-        }
+    // All at once: to take them out one by one moves the rest each time.
+    if patch.values().any(Value::is_null) {
+        members.retain(|key, _| !patch.get(key).is_some_and(Value::is_null));
+    }
+    for (key, value) in patch.iter().filter(|(_, value)| !value.is_null()) {
+        merge(members.entry(key.as_str()).or_insert(Value::Null), value);
     }
 }
 
@@ -328,6 +328,58 @@ mod tests {
         // A long list costs more than it is worth.
         let mut long = json!({"a": vec![0; 100_000]});
         assert_eq!(json(&inserts(10_000)).apply(&mut long).unwrap_err().code, 413);
+    }
+
+    /// Work that grows with the square of this would not end.
+    #[test]
+    fn a_patch_that_takes_much_away_is_soon_done() {
+        const MANY: usize = 200_000;
+        let members = |value: Value| -> Value {
+            (0..MANY)
+                .map(|n| (format!("m{n}"), value.clone()))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        let orders = |list: &Value| -> Map<String, Value> {
+            let name = |n: usize| format!("$setElementOrder/m{n}");
+            (0..MANY).map(|n| (name(n), list.clone())).collect()
+        };
+        let map = |value: Value| value.as_object().cloned().unwrap();
+        for (name, document, patch, left) in [
+            ("merge", members(json!(1)), Patch::Merge(members(json!(null))), 1),
+            ("strategic", members(json!(1)), Patch::Strategic(map(members(json!(null)))), 1),
+            (
+                "deletes",
+                members(json!(1)),
+                Patch::Strategic(map(members(json!({"$patch": "delete"})))),
+                1,
+            ),
+            (
+                "orders",
+                members(json!(["a"])),
+                Patch::Strategic(orders(&json!(["a"]))),
+                MANY + 1,
+            ),
+            (
+                "deletes from lists",
+                members(json!(["a"])),
+                Patch::Strategic(
+                    (0..MANY)
+                        .map(|n| (format!("$deleteFromPrimitiveList/m{n}"), json!(["a"])))
+                        .collect(),
+                ),
+                MANY + 1,
+            ),
+        ] {
+            let mut patched = document;
+            patched["last"] = json!(1);
+            patch.apply(&mut patched).unwrap();
+            assert_eq!(
+                (patched["last"].clone(), patched.as_object().unwrap().len()),
+                (json!(1), left),
+                "{name}"
+            );
+        }
     }
 
     fn schema() -> Schema {

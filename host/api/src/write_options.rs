@@ -76,6 +76,14 @@ impl WriteOptions {
                 format!("Too long: may not be more than {MANAGER} bytes"),
             ));
         }
+        for (at, c) in manager.char_indices().filter(|(_, c)| c.is_control()).take(MANAGER) {
+            let sentence = format!(
+                "Invalid value: {}: invalid character U+{:04X} (at position {at})",
+                Quoted(manager),
+                u32::from(c)
+            );
+            causes.push(cause("FieldValueInvalid", "fieldManager", sentence));
+        }
         if kind == "PatchOptions" && query.first("force").is_some() {
             let sentence = "Forbidden: may not be specified for non-apply patch";
             causes.push(cause("FieldValueForbidden", "force", sentence.to_owned()));

@@ -62,6 +62,15 @@ pub enum Why {
     Late(#[from] NotYet),
 }
 
+/// All that a store holds of a resource at one moment.
+#[derive(Default)]
+struct All {
+    rows: Vec<(u64, Row)>,
+    /// What is no object, and why.
+    unreadable: BTreeMap<Key, String>,
+    revision: u64,
+}
+
 /// Objects listed at once.
 const PAGE: usize = 500;
 /// Between two looks for what is too old.
@@ -301,8 +310,11 @@ impl Kept {
 
     async fn fill(&self) -> Result<(), StoreError> {
         let first = self.table.snapshot().revision() == 0;
-        self.unreadable(BTreeMap::clear);
-        let (rows, revision) = match self.store.oldest().filter(|_| first) {
+        let All {
+            rows,
+            unreadable,
+            revision,
+        } = match self.store.oldest().filter(|_| first) {
             // With the past that the store still has, watchers of before a restart go on.
             Some(oldest) => match self.list(Some(oldest)).await {
                 Err(StoreError::Compacted { .. } | StoreError::Future { .. }) => self.list(None).await?,
@@ -310,14 +322,17 @@ impl Kept {
             },
             None => self.list(None).await?,
         };
+        // At no moment is one of them missing and not complained of.
+        self.unreadable(|all| all.extend(unreadable.clone()));
         self.table.refill(rows, revision);
+        self.unreadable(|all| *all = unreadable);
         self.filled.send_replace(true);
         Ok(())
     }
 
     /// All objects; each page is read before the next is asked for, so that other tasks have their turn in between.
-    async fn list(&self, at: Option<u64>) -> Result<(Vec<(u64, Row)>, u64), StoreError> {
-        let mut all = Vec::new();
+    async fn list(&self, at: Option<u64>) -> Result<All, StoreError> {
+        let mut all = All::default();
         let mut of = PageOf {
             limit: PAGE,
             at,
@@ -325,13 +340,19 @@ impl Kept {
         };
         loop {
             let page = self.store.list(&self.prefix, &of).await?;
-            let rows = page.items.iter();
-            all.extend(rows.filter_map(|stored| Some((stored.revision, self.readable(stored)?))));
+            for stored in &page.items {
+                match self.read(stored) {
+                    Some((_, Ok(row))) => all.rows.push((stored.revision, row)),
+                    Some((key, Err(why))) => drop(all.unreadable.insert(key, why)),
+                    None => {}
+                }
+            }
             // All pages are of the moment of the first.
             of.at = Some(page.revision);
             of.behind = page.items.last().map(|stored| stored.key.clone());
             if !page.more {
-                return Ok((all, page.revision));
+                all.revision = page.revision;
+                return Ok(all);
             }
             tokio::task::yield_now().await;
         }
@@ -359,18 +380,27 @@ impl Kept {
     }
 
     fn readable(&self, stored: &Stored) -> Option<Row> {
-        let key = self.prefix.key(&stored.key)?;
-        match Row::of(key.clone(), &stored.value, &self.interned) {
-            Ok(row) => {
+        match self.read(stored)? {
+            (key, Ok(row)) => {
                 self.unreadable(|all| drop(all.remove(&key)));
                 Some(row)
             }
-            Err(why) => {
-                tracing::error!("what is stored as {} is no object: {why}", stored.key);
-                self.unreadable(|all| drop(all.insert(key, why.to_string())));
+            (key, Err(why)) => {
+                self.unreadable(|all| drop(all.insert(key, why)));
                 None
             }
         }
+    }
+
+    /// A value as a row, or why it is none; nothing if it is of no object of this resource.
+    fn read(&self, stored: &Stored) -> Option<(Key, Result<Row, String>)> {
+        let key = self.prefix.key(&stored.key)?;
+        let row = Row::of(key.clone(), &stored.value, &self.interned);
+        let row = row.map_err(|why| {
+            tracing::error!("what is stored as {} is no object: {why}", stored.key);
+            why.to_string()
+        });
+        Some((key, row))
     }
 
     /// Changes what is known of objects that are none; there are hardly ever any.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{finalizers, generation, put_back, validity};
+use super::{finalizer_set, finalizers, generation, put_back, validity};
 use crate::field;
 use crate::object::Object;
 use crate::status::{Cause, Status};
@@ -45,17 +45,16 @@ pub fn validate(object: &Object, old: &Object, namespaced: bool) -> Vec<Cause> {
     let at = |key: &str| format!("metadata.{key}");
     let member = |object: &Object, key: &str| object.metadata.get(key).cloned().unwrap_or_default();
     if old.metadata.contains_key("deletionTimestamp") {
-        let mut added: Vec<&str> = finalizers(object)
-            .filter(|one| !finalizers(old).any(|other| other == *one))
-            .collect();
+        let was = finalizer_set(old);
+        let mut added: Vec<&str> = finalizers(object).filter(|one| !was.contains(one)).collect();
         added.sort_unstable();
         added.dedup();
         if !added.is_empty() {
             let list: Vec<String> = added.iter().map(|one| crate::quote::Quoted(one).to_string()).collect();
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                list.join(", ")
-            );
+            let mut list = list.join(", ");
+            field::shorten(&mut list);
+            let why =
+                format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}");
             causes.push(field::forbidden(at("finalizers"), &why));
         }
     }

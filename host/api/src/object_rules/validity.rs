@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{FOREGROUND, ORPHAN, finalizers, generation};
+use super::{FOREGROUND, ORPHAN, finalizer_set, finalizers, generation};
 use crate::field;
 use crate::names;
 use crate::object::Object;
@@ -18,6 +18,11 @@ const MANAGER: usize = 128;
 const SUBRESOURCE: usize = 256;
 /// Characters of a namespace.
 const LABEL: usize = 63;
+
+/// Causes, and warnings, that are told of one object: as many as a schema's.
+const CAUSES: usize = 256;
+/// Causes that quote all owners.
+const OWNERS: usize = 8;
 
 const NAMESPACE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 
@@ -39,6 +44,7 @@ pub fn validate(object: &Object, namespaced: bool) -> Vec<Cause> {
     }
     causes.extend(names::check(object.name()));
     causes.extend(rest(object, namespaced));
+    causes.truncate(CAUSES);
     causes
 }
 
@@ -59,18 +65,22 @@ pub(super) fn validate_existing(object: &Object, namespaced: bool) -> Vec<Cause>
         }
     }
     causes.extend(rest(object, namespaced));
+    causes.truncate(CAUSES);
     causes
 }
 
 /// Finalizers that are new to the object and that their author should name better (apiextensions `validateKubeFinalizerName`).
 #[must_use]
 pub fn finalizer_warnings(object: &Object, old: Option<&Object>) -> Vec<String> {
-    let was = |one: &str| old.is_some_and(|old| finalizers(old).any(|other| other == one));
-    let mut added: Vec<&str> = finalizers(object).filter(|one| !was(one)).collect();
+    let was = old.map(finalizer_set).unwrap_or_default();
+    let mut added: Vec<&str> = finalizers(object).filter(|one| !was.contains(one)).collect();
     added.sort_unstable();
     added.dedup();
     let mut warnings = Vec::new();
     for name in added {
+        if warnings.len() >= CAUSES {
+            break;
+        }
         let mut warn = |why: &str| warnings.push(format!("metadata.finalizers: {}: {why}", Quoted(name)));
         label_key_errors(name).iter().for_each(|why| warn(why));
         if !name.contains('/') && ![ORPHAN, FOREGROUND, "kubernetes"].contains(&name) {
@@ -116,6 +126,9 @@ fn rest(object: &Object, namespaced: bool) -> Vec<Cause> {
 fn check_labels(labels: &Map<String, Value>, causes: &mut Vec<Cause>) {
     const AT: &str = "metadata.labels";
     for (key, value) in labels {
+        if causes.len() >= CAUSES {
+            return;
+        }
         causes.extend(label_key_errors(key).iter().map(|why| field::invalid(AT, &json!(key), why)));
         let text = value.as_str().unwrap_or_default();
         causes.extend(label_value_errors(text).iter().map(|why| field::invalid(AT, value, why)));
@@ -126,8 +139,10 @@ fn check_annotations(annotations: &Map<String, Value>, causes: &mut Vec<Cause>) 
     const AT: &str = "metadata.annotations";
     let mut bytes = 0_usize;
     for (key, value) in annotations {
-        let faults = label_key_errors(&key.to_lowercase());
-        causes.extend(faults.iter().map(|why| field::invalid(AT, &json!(key), why)));
+        if causes.len() < CAUSES {
+            let faults = label_key_errors(&key.to_lowercase());
+            causes.extend(faults.iter().map(|why| field::invalid(AT, &json!(key), why)));
+        }
         bytes = bytes
             .saturating_add(key.len())
             .saturating_add(value.as_str().map_or(0, str::len));
@@ -139,8 +154,11 @@ fn check_annotations(annotations: &Map<String, Value>, causes: &mut Vec<Cause>) 
 
 fn check_owners(owners: &[Value], causes: &mut Vec<Cause>) {
     const AT: &str = "metadata.ownerReferences";
-    let mut first = String::new();
+    let (mut first, mut more) = (String::new(), 0);
     for owner in owners {
+        if causes.len() >= CAUSES {
+            return;
+        }
         let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let (group, version) = match api_version.matches('/').count() {
@@ -168,7 +186,8 @@ fn check_owners(owners: &[Value], causes: &mut Vec<Cause>) {
             let name = format!("{kind}/{}", text("name"));
             if first.is_empty() {
                 first = name;
-            } else {
+            } else if more < OWNERS {
+                more += 1;
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
                 );
@@ -182,6 +201,9 @@ fn check_owners(owners: &[Value], causes: &mut Vec<Cause>) {
 fn check_finalizers(object: &Object, causes: &mut Vec<Cause>) {
     const AT: &str = "metadata.finalizers";
     for name in finalizers(object) {
+        if causes.len() >= CAUSES {
+            return;
+        }
         causes.extend(label_key_errors(name).iter().map(|why| field::invalid(AT, &json!(name), why)));
     }
     let has = |name: &str| finalizers(object).any(|one| one == name);
@@ -194,6 +216,9 @@ fn check_finalizers(object: &Object, causes: &mut Vec<Cause>) {
 
 fn check_managed(entries: &[Value], causes: &mut Vec<Cause>) {
     for (i, entry) in entries.iter().enumerate() {
+        if causes.len() >= CAUSES {
+            return;
+        }
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         let at = |key: &str| format!("metadata.managedFields[{i}].{key}");
         if !["Apply", "Update"].contains(&text("operation")) {
@@ -226,6 +251,8 @@ fn check_managed(entries: &[Value], causes: &mut Vec<Cause>) {
 
 /// A cause whose value is written already.
 fn written(at: &str, value: &str, why: &str) -> Cause {
+    let mut value = value.to_owned();
+    field::shorten(&mut value);
     Cause {
         reason: "FieldValueInvalid".into(),
         message: format!("Invalid value: {value}: {why}"),
@@ -282,6 +309,42 @@ mod tests {
             let causes = validate(&annotated, false);
             assert_eq!(causes.first().map(|cause| cause.message.as_str()), want);
         }
+    }
+
+    /// Work, or an answer, that grows with the square of this would not end.
+    #[test]
+    fn much_metadata_is_judged_in_time_and_not_all_of_it_is_told() {
+        let many = |what: fn(usize) -> Value| -> Value { (0..100_000).map(what).collect::<Vec<_>>().into() };
+        let owner = |n: usize| json!({"apiVersion": "v1", "kind": "K", "name": format!("o{n}"), "uid": n.to_string(), "controller": true});
+        for (name, metadata) in [
+            ("owners", json!({"name": "a", "ownerReferences": many(owner)})),
+            ("bad owners", json!({"name": "a", "ownerReferences": many(|_| json!({}))})),
+            ("bad finalizers", json!({"name": "a", "finalizers": many(|_| json!(""))})),
+            (
+                "bad managed fields",
+                json!({"name": "a", "managedFields": many(|_| json!({}))}),
+            ),
+            (
+                "bad labels",
+                json!({"name": "a", "labels": (0..100_000).map(|n| (format!("{n} "), json!(""))).collect::<Map<_, _>>()}),
+            ),
+        ] {
+            let causes = validate(&object(metadata), false);
+            let bytes: usize = causes.iter().map(|cause| cause.message.len()).sum();
+            assert!(
+                (1..=CAUSES).contains(&causes.len()) && bytes < 2 << 20,
+                "{name}: {} causes of {bytes} bytes",
+                causes.len()
+            );
+        }
+        let held = object(json!({"name": "a", "finalizers": many(|n| json!(format!("f{n}")))}));
+        assert_eq!(finalizer_warnings(&held, None).len(), CAUSES);
+        assert_eq!(finalizer_warnings(&held, Some(&held)), Vec::<String>::new());
+        let dying = json!({"name": "a", "resourceVersion": "1", "deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": held.metadata["finalizers"]});
+        assert_eq!(
+            super::super::update::validate(&object(dying.clone()), &object(dying), false),
+            []
+        );
     }
 
     #[test]

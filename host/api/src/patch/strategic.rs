@@ -160,7 +160,12 @@ fn merge_map(
         Some(other) => return Err(unknown_directive(other, &patch)),
     }
     retain_keys(&mut original, &mut patch)?;
-    set_orders(&mut original, &mut patch, shape)?;
+    let patch = set_orders(&mut original, patch, shape)?;
+    // All at once: to take them out one by one moves the rest each time.
+    if patch.values().any(Value::is_null) {
+        original.retain(|key, _| !patch.get(key).is_some_and(Value::is_null));
+    }
+    let mut gone: HashSet<String> = HashSet::new();
     for (key, value) in patch {
         let deleted = if key.starts_with(DELETE_FROM) {
             let name = key.strip_prefix(DELETE_FROM).and_then(|rest| rest.strip_prefix('/'));
@@ -171,7 +176,9 @@ fn merge_map(
         let is_deletion = deleted.is_some();
         let key = deleted.unwrap_or(key);
         if value.is_null() {
-            original.shift_remove(&key);
+            if is_deletion {
+                gone.insert(key);
+            }
             continue;
         }
         let (below, how) = shape.member(&key);
@@ -198,13 +205,16 @@ fn merge_map(
                 match without_directives(value) {
                     Some(value) => value,
                     None => {
-                        original.shift_remove(&key);
+                        gone.insert(key);
                         continue;
                     }
                 }
             }
         };
         original.insert(key, merged);
+    }
+    if !gone.is_empty() {
+        original.retain(|key, _| !gone.contains(key));
     }
     Ok(original)
 }
@@ -230,13 +240,20 @@ fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>
     Ok(())
 }
 
-/// `$setElementOrder`: these lists are merged and put in order here, and are gone from the patch.
-fn set_orders(original: &mut Map<String, Value>, patch: &mut Map<String, Value>, shape: Shape<'_>) -> Result<(), Wrong> {
-    let orders: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
-    for directive in orders {
-        let order = patch.shift_remove(&directive).unwrap_or_default();
+/// `$setElementOrder`: these lists are merged and put in order here; returns what the patch says beside them.
+fn set_orders(
+    original: &mut Map<String, Value>,
+    patch: Map<String, Value>,
+    shape: Shape<'_>,
+) -> Result<Map<String, Value>, Wrong> {
+    if !patch.keys().any(|key| key.starts_with(ORDER)) {
+        return Ok(patch);
+    }
+    let (orders, mut patch): (Map<_, _>, Map<_, _>) = patch.into_iter().partition(|(key, _)| key.starts_with(ORDER));
+    let mut done: HashSet<&str> = HashSet::new();
+    for (directive, order) in &orders {
         let Value::Array(order) = order else {
-            return Err(Wrong::Type("[]interface {}", go_type(&order)));
+            return Err(Wrong::Type("[]interface {}", go_type(order)));
         };
         let key = directive.strip_prefix(ORDER).and_then(|rest| rest.strip_prefix('/'));
         let key = key.ok_or(Wrong::Format("setElementOrder list"))?;
@@ -245,9 +262,9 @@ fn set_orders(original: &mut Map<String, Value>, patch: &mut Map<String, Value>,
             Some(Value::Array(items)) => Ok(Some(items.clone())),
             Some(other) => Err(Wrong::Type("[]interface {}", go_type(other))),
         };
-        let (old, new) = (list(original)?, list(patch)?);
+        let (old, new) = (list(original)?, list(&patch)?);
         let (below, how) = shape.member(key);
-        check_order(new.as_deref().unwrap_or_default(), &order, &how.keys)?;
+        check_order(new.as_deref().unwrap_or_default(), order, &how.keys)?;
         let (was, given) = (old.clone().unwrap_or_default(), new.clone().unwrap_or_default());
         let merged = match (old, new) {
             (None, None) => continue,
@@ -257,11 +274,12 @@ fn set_orders(original: &mut Map<String, Value>, patch: &mut Map<String, Value>,
             (Some(_), Some(new)) => new,
         };
         element_type(&was, &given)?;
-        let sorted = in_order(merged, &order, &was, &how.keys)?;
+        let sorted = in_order(merged, order, &was, &how.keys)?;
         original.insert(key.to_owned(), Value::Array(sorted));
-        patch.shift_remove(key);
+        done.insert(key);
     }
-    Ok(())
+    patch.retain(|key, _| !done.contains(key.as_str()));
+    Ok(patch)
 }
 
 /// The patch's items stand in the order that it asks for itself.

@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::field;
 use crate::status::Cause;
 use formats::Format;
 
@@ -315,9 +316,12 @@ impl<'a> Path<'a> {
         self.parent.is_none() && OF_THE_HOST.contains(&member)
     }
 
-    /// As kube-openapi names it in sentences; empty for the root.
+    /// As kube-openapi names it in sentences; empty for the root. Whoever sends a name of megabytes does not get it back with each cause.
     fn text(&self) -> String {
         let mut out = self.parent.map(Path::text).unwrap_or_default();
+        if out.len() > field::QUOTED {
+            return out;
+        }
         match self.part {
             Part::Root => {}
             Part::Field(name) => {
@@ -329,6 +333,7 @@ impl<'a> Path<'a> {
             Part::Index(index) => out.push_str(&format!("[{index}]")),
             Part::Key(name) => out.push_str(&format!("[{name}]")),
         }
+        field::shorten(&mut out);
         out
     }
 

@@ -113,6 +113,8 @@ async fn what_is_no_object_is_complained_of_until_it_is_gone() {
 struct Cut {
     store: Memory,
     cut: tokio::sync::watch::Sender<bool>,
+    /// Nothing is listed, though it can be watched.
+    mute: Arc<AtomicBool>,
 }
 
 impl Cut {
@@ -133,6 +135,9 @@ impl Store for Cut {
 
     async fn list(&self, of: &Prefix, page: &PageOf) -> Result<crate::store::Page, StoreError> {
         self.check()?;
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("it lists nothing".into()));
+        }
         self.store.list(of, page).await
     }
 
@@ -204,6 +209,7 @@ async fn a_store_that_goes_away_and_comes_back() {
     let behind = Cut {
         store: store.clone(),
         cut: cut.clone(),
+        mute: Arc::default(),
     };
     let kept = Arc::new(Kept::new(Arc::new(behind), Prefix::of("g", "ships"), Keep::default()));
     let (following, stop) = (kept.clone(), CancellationToken::new());
@@ -258,6 +264,45 @@ async fn a_store_that_goes_away_and_comes_back() {
     let changes: Vec<_> = batch.changes().iter().map(|c| c.after.is_some()).collect();
     assert_eq!(changes.len(), 2, "one came, one went");
     assert!(watching.next(a.revision).is_err(), "who stood before that begins again");
+}
+
+/// A list without it would be a lie, also while everything is listed again.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_object_is_complained_of_while_it_is_looked_for() {
+    let store = Memory::new(Keep::default());
+    let (cut, mute) = (tokio::sync::watch::Sender::new(false), Arc::new(AtomicBool::new(false)));
+    let behind = Cut {
+        store: store.clone(),
+        cut: cut.clone(),
+        mute: Arc::clone(&mute),
+    };
+    let kept = Arc::new(Kept::new(Arc::new(behind), Prefix::of("g", "ships"), Keep::default()));
+    let (following, stop) = (kept.clone(), CancellationToken::new());
+    let _stop = stop.clone().drop_guard();
+    let write = |name: &str, value: &'static [u8]| Write {
+        key: kept.prefix().object(&key(name)),
+        expected: Expected::Absent,
+        value: Some(Bytes::from_static(value)),
+    };
+    store.write(write("a", b"[]")).await.unwrap();
+    tokio::spawn(async move { following.follow(stop).await });
+    kept.filled().await;
+    let is_complained_of = || matches!(kept.check(), Err(Why::Unreadable { .. }));
+    assert!(is_complained_of());
+    // The place where we were is forgotten, and nothing can be listed for a while.
+    cut.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let last = store.write(write("b", b"{}")).await.unwrap();
+    store.compact(last).await.unwrap();
+    mute.store(true, Ordering::Relaxed);
+    cut.send_replace(false);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(is_complained_of());
+    mute.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(is_complained_of());
+    let why = kept.get(&key("b"), PATIENCE).await.unwrap_err();
+    assert!(matches!(why, Why::Unreadable { .. }), "{why}");
 }
 
 #[tokio::test]
