@@ -82,6 +82,7 @@ impl Read<'_> {
             let Some(version) = token.version else {
                 return self.newest().await;
             };
+            self.come_to(version).await?;
             return table.page(version).ok_or_else(|| {
                 let go_on = ContinueToken {
                     version: None,
@@ -104,12 +105,21 @@ impl Read<'_> {
         if !exact {
             return table.reached(version, PATIENCE).await.map_err(not_yet);
         }
+        self.come_to(version).await?;
         let current = table.snapshot().revision();
         if version > current {
             return Err(Status::too_large_resource_version(version, current, 1));
         }
         let expired = || Status::expired("The resourceVersion for the provided list is too old.");
         table.page(version).ok_or_else(expired)
+    }
+
+    /// An image may be behind a version that the store, or another replica, has given out already. A table itself gives out all of its versions.
+    async fn come_to(&self, version: u64) -> Result<(), Status> {
+        if self.served.kept.is_some() {
+            self.served.table.reached(version, PATIENCE).await.map_err(not_yet)?;
+        }
+        Ok(())
     }
 
     /// The rows as they are now. Of what is kept in a store: with everything that was acknowledged before.

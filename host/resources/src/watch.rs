@@ -178,6 +178,10 @@ impl Watch {
     /// The next bytes; `None` when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // Who never comes to wait, since there is always something new, has had enough as well.
+            if matches!(self.phase, Phase::Following(_)) && Instant::now() >= self.deadline {
+                return None;
+            }
             let bytes = match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Initial(initial) => self.initial(initial).await,
                 Phase::Listed(revision) => self.listed(revision),
@@ -343,12 +347,8 @@ impl Watch {
     /// The changes of a batch in the version that is watched; `None` if they are in it.
     async fn spoken(&self, batch: &Batch) -> Result<Option<Arc<[Change]>>, Status> {
         let served = &self.served;
-        if batch
-            .changes()
-            .iter()
-            .flat_map(said)
-            .all(|entry| is_in_version(served, entry))
-        {
+        let mut said = batch.changes().iter().flat_map(said);
+        if !self.how.media.form.shows_fields() || said.all(|entry| is_in_version(served, entry)) {
             return Ok(None);
         }
         let spoken = batch.converted(&self.how.version, || converted(served, batch.changes()));
@@ -491,7 +491,7 @@ async fn piece(
     let shape = shape(served, how);
     let gathered = selection.gather(snapshot, from, CHUNK, |entry| shape.room(entry));
     let mut entries = gathered.entries;
-    if !entries.iter().all(|entry| is_in_version(served, entry)) {
+    if how.media.form.shows_fields() && !entries.iter().all(|entry| is_in_version(served, entry)) {
         entries = in_version(served, &entries, CONVERSION).await?;
     }
     let (mut out, mut ends) = (Vec::with_capacity(CHUNK), Vec::with_capacity(entries.len()));

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use outrigger_api::media::{Form, Media};
+use outrigger_api::media::Media;
 use outrigger_api::object::Object;
 use outrigger_api::status::Status;
 use outrigger_api::table::IncludeObject;
@@ -36,15 +36,6 @@ pub(super) enum Outcome {
 /// Room for one object.
 const OBJECT: usize = 1 << 10;
 
-// === impl Looks ===
-
-impl Looks {
-    /// Whether the answer holds more of an object than its metadata, which is the same in every version.
-    pub(super) fn shows_fields(self) -> bool {
-        !matches!(self.media.form, Form::PartialMetadata(_))
-    }
-}
-
 // === impl Stored ===
 
 impl Stored<'_> {
@@ -72,7 +63,7 @@ impl Stored<'_> {
         let mut out = Vec::with_capacity(OBJECT);
         match outcome {
             Outcome::Kept(entry) => {
-                let converted = match looks.shows_fields() {
+                let converted = match looks.media.form.shows_fields() {
                     true => in_version(served, slice::from_ref(entry), self.left()).await?,
                     false => Vec::new(),
                 };
@@ -81,7 +72,7 @@ impl Stored<'_> {
                 shape.write_one(&mut out, &shape::Object::of(entry, &labels), true);
             }
             Outcome::Told(object) => {
-                let object = match looks.shows_fields() {
+                let object = match looks.media.form.shows_fields() {
                     true => object_in(served, (**object).clone(), self.version(), self.left()).await?,
                     false => (**object).clone(),
                 };

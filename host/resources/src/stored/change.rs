@@ -113,7 +113,11 @@ impl Stored<'_> {
             _ => {}
         }
         update::prepare(&mut draft.head, &old.head);
-        let mut causes = update::validate(&draft.head, &old.head, self.is_namespaced());
+        let mut causes = match self.part {
+            // Nothing of this metadata will be left.
+            Part::Status if !in_storage => Vec::new(),
+            _ => update::validate(&draft.head, &old.head, self.is_namespaced()),
+        };
         causes.extend(self.faults(&draft, in_storage.then_some(&old)));
         if !causes.is_empty() {
             return Err(self.invalid(draft.head.name(), causes));

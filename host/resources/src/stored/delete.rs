@@ -181,7 +181,7 @@ impl Stored<'_> {
     }
 
     async fn deleted(&self, entries: &[Arc<Entry>], (revision, next): (u64, &str), looks: Looks) -> Result<Answer, Status> {
-        let converted = match looks.shows_fields() {
+        let converted = match looks.media.form.shows_fields() {
             true => in_version(self.asked.served, entries, self.left()).await,
             false => Ok(entries.to_vec()),
         };

@@ -33,7 +33,7 @@ impl Read<'_> {
         let resource = &self.served.resource;
         let entry = entry.map_err(status)?;
         let mut entry = entry.ok_or_else(|| Status::not_found(&resource.group, &resource.plural, &key.name))?;
-        if !is_in_version(self.served, &entry) {
+        if media.form.shows_fields() && !is_in_version(self.served, &entry) {
             let converted = in_version(self.served, &[entry], self.deadline).await?;
             let [one] = <[_; 1]>::try_from(converted).map_err(|_| Status::internal_error("a conversion brought nothing"))?;
             entry = one;

@@ -3,7 +3,7 @@
 //! A state of the image costs a pointer to hold, and the objects are pieces of bytes that are there anyway. A list that is longer than
 //! [`FIRST`] leaves as it is made, at the pace at which the client reads; a shorter one is a document that says how long it is. YAML and
 //! protobuf need the whole: there the objects may have [`WHOLE`] bytes. What is not kept in the version that is asked for is converted batch by
-//! batch on the way, the first before anything is said, so that a plugin that cannot do it is a Status.
+//! batch on the way, the first before anything is said, so that a plugin that cannot do it is a Status; metadata alone needs no plugin.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ impl Listing {
 
     /// Objects in the version that is asked for.
     async fn spoken(&self, entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
-        if entries.iter().all(|entry| is_in_version(&self.served, entry)) {
+        if !self.media.form.shows_fields() || entries.iter().all(|entry| is_in_version(&self.served, entry)) {
             return Ok(entries);
         }
         let left = self.deadline.saturating_sub(self.begun.elapsed());

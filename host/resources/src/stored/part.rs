@@ -4,6 +4,7 @@
 //! `customResourceStrategy` and `statusStrategy`), whatever the client or the plugin's strategy says.
 
 use outrigger_api::manifest::{Backing, Resource};
+use outrigger_api::status::Cause;
 
 use super::draft::{Draft, STATUS};
 
@@ -16,6 +17,12 @@ pub(super) enum Part {
     Status,
     /// How many it shall be.
     Scale,
+}
+
+/// Whether a cause blames something of the status.
+pub(super) fn is_of_status(cause: &Cause) -> bool {
+    let rest = cause.field.trim_start_matches('.').strip_prefix(STATUS);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 // === impl Part ===

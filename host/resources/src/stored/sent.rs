@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Stored;
 use super::draft::{Draft, STATUS};
-use super::part::Part;
+use super::part::{Part, is_of_status};
 
 // === impl Stored ===
 
@@ -64,18 +64,17 @@ impl Stored<'_> {
     }
 
     /// What that schema finds wrong; of a change what is wrong since then, if the old object is known in this version. Of what a part cannot
-    /// change nothing is said.
+    /// change nothing is said: who makes a ship cannot say its status, so it is not missing.
     pub(super) fn faults(&self, draft: &Draft, old: Option<&Draft>) -> Vec<Cause> {
         let schemas = &self.asked.served.schemas;
         let mut causes = faults(schemas.own.as_deref(), draft, old);
         if let Some(scale) = &schemas.scale {
             causes.extend(scale.validate(&draft.fields));
         }
-        if self.part == Part::Status {
-            causes.retain(|cause| {
-                let rest = cause.field.trim_start_matches('.').strip_prefix(STATUS);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-            });
+        match self.part {
+            Part::Status => causes.retain(is_of_status),
+            Part::Whole | Part::Scale if self.backing().status => causes.retain(|cause| !is_of_status(cause)),
+            Part::Whole | Part::Scale => {}
         }
         causes
     }
@@ -88,9 +87,14 @@ impl Stored<'_> {
         }
     }
 
-    /// What the schema of the storage version finds wrong.
+    /// What the schema of the storage version finds wrong with what a strategy has made. Only what is new may have a first status from it.
     pub(super) fn faults_as_kept(&self, draft: &Draft, old: Option<&Draft>) -> Vec<Cause> {
-        faults(self.asked.served.schemas.kept.as_deref(), draft, old)
+        let mut causes = faults(self.asked.served.schemas.kept.as_deref(), draft, old);
+        let says_status = self.part == Part::Status || old.is_none() && draft.field(STATUS).is_some();
+        if self.backing().status && !says_status {
+            causes.retain(|cause| !is_of_status(cause));
+        }
+        causes
     }
 }
 

@@ -82,6 +82,43 @@ async fn long_lists_are_converted_on_the_way() {
     assert_eq!(harbor.refused("v2/namespaces/a/ships/a").await.code, 500);
 }
 
+/// The garbage collector and the namespace controller read metadata alone, in whatever version is preferred: no plugin keeps them from it.
+#[tokio::test]
+async fn metadata_alone_needs_no_plugin() {
+    let harbor = Harbor::new().await;
+    let key = Key::new("sea", "z");
+    harbor
+        .kept
+        .put(&key, Expected::Absent, &weightless("sea", "z"))
+        .await
+        .unwrap();
+    let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    let one = harbor.json("v2/namespaces/sea/ships/z", partial).await;
+    assert_eq!(
+        (&one["kind"], &one["metadata"]["name"]),
+        (&json!("PartialObjectMetadata"), &json!("z"))
+    );
+    let list = harbor
+        .json("v2/ships", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+        .await;
+    assert_eq!(names(&list), ["sea/z"]);
+    let binary = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    assert!(!harbor.pieces("v2/ships", binary).await.is_empty());
+    let mut watch = harbor.watch_as("v2/ships?watch=1", partial).await;
+    assert_eq!(watch.event().await.unwrap()["type"], "ADDED");
+    let other = Key::new("sea", "y");
+    harbor
+        .kept
+        .put(&other, Expected::Absent, &weightless("sea", "y"))
+        .await
+        .unwrap();
+    let event = watch.event().await.unwrap();
+    assert_eq!(
+        (&event["type"], &event["object"]["metadata"]["name"]),
+        (&json!("ADDED"), &json!("y"))
+    );
+}
+
 #[tokio::test]
 async fn watches_are_converted_once_for_all() {
     let harbor = Harbor::new().await;

@@ -21,7 +21,9 @@ async fn an_object_is_read_at_the_version_that_is_asked_for() {
             "{query}"
         );
     }
+    let began = tokio::time::Instant::now();
     let late = harbor.refused(&format!("{ONE}?resourceVersion={}", at + 5)).await;
+    assert_eq!(began.elapsed().as_secs(), 3);
     assert_eq!((late.code, &*late.reason), (504, "Timeout"));
     assert_eq!(
         late.message,

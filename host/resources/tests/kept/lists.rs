@@ -11,6 +11,9 @@ fn token(list: &Value) -> String {
     list["metadata"]["continue"].as_str().unwrap_or_default().to_owned()
 }
 
+/// So many items at a version, or a refusal.
+type Wanted = Result<(usize, String), (u16, &'static str)>;
+
 /// kubernetes `test/integration/apiserver` TestListOptions: what the parameters mean alone and together. Three states of the past: one
 /// that is compacted, one that is kept, now; and one that is yet to come.
 #[tokio::test(start_paused = true)]
@@ -45,7 +48,7 @@ async fn versions_of_lists() {
     let [compacted, kept, now_, future] = [compacted, kept, now, future].map(|v| v.to_string());
     let both = [no_limit[0], limits[0]];
     let all = |n: usize, v: &str| Ok((n, v.to_owned()));
-    let mut cases: Vec<(Vec<(String, String)>, Result<(usize, String), (u16, &str)>)> = vec![
+    let mut cases: Vec<(Vec<(String, String)>, Wanted)> = vec![
         (with(&no_limit, "", ""), all(11, &now_)),
         (with(&limits, "", ""), all(4, &now_)),
         // From the cache, whole: the limit is for what is read from the store.
@@ -95,6 +98,54 @@ async fn versions_of_lists() {
         .refused(&format!("v1/ships?resourceVersion={compacted}&resourceVersionMatch=Exact"))
         .await;
     assert_eq!(too_old.message, "The resourceVersion for the provided list is too old.");
+}
+
+/// Whoever has written, or has read from another replica, may be further than the image here.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_given_out_is_waited_for() {
+    let harbor = Harbor::new().await;
+    harbor.make("sea", "a", 1).await;
+    let at = harbor.make("sea", "b", 1).await;
+    for (query, of) in [
+        ("&resourceVersionMatch=Exact", at),
+        ("&limit=5", at),
+        ("&resourceVersionMatch=NotOlderThan", at + 1),
+    ] {
+        let path = format!("v1/ships?resourceVersion={of}{query}");
+        let (list, _) = tokio::join!(harbor.json(&path, "application/json"), async {
+            if of > at {
+                harbor.make("sea", "c", 1).await;
+            }
+        });
+        assert_eq!(list["metadata"]["resourceVersion"], of.to_string(), "{query}");
+    }
+    let next = harbor.make("sea", "d", 1).await;
+    let token = ContinueToken::behind("sea/b", next).encode();
+    let rest = harbor
+        .json(&format!("v1/ships?limit=5&continue={token}"), "application/json")
+        .await;
+    assert_eq!(names(&rest), ["sea/c", "sea/d"]);
+    // What nobody has given out is waited for as long.
+    let token = ContinueToken::behind("sea/b", next + 9).encode();
+    for query in [
+        format!("resourceVersion={}", next + 9),
+        format!("resourceVersion={}&resourceVersionMatch=Exact", next + 9),
+        format!("continue={token}"),
+    ] {
+        let began = tokio::time::Instant::now();
+        let late = harbor.refused(&format!("v1/ships?{query}")).await;
+        assert_eq!(
+            (late.code, &*late.reason, began.elapsed().as_secs()),
+            (504, "Timeout", 3),
+            "{query}"
+        );
+        let details = late.details.as_ref().unwrap();
+        assert_eq!(
+            (&*details.causes[0].reason, details.retry_after_seconds),
+            ("ResourceVersionTooLarge", 1),
+            "{query}"
+        );
+    }
 }
 
 #[tokio::test]

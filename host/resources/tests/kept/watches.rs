@@ -215,3 +215,61 @@ async fn bookmarks_come_when_there_is_something_new_and_before_the_end() {
     assert!(watch.event().await.is_none());
     assert_eq!(began.elapsed().as_secs(), 150);
 }
+
+/// There is always something new for who reads slowly; he is no less at his end.
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_in_time_though_there_is_more_to_say() {
+    let harbor = Harbor::new().await;
+    let mut at = harbor.make("sea", "a", 1).await;
+    let mut watch = harbor
+        .watch(&format!("v1/ships?watch=1&timeoutSeconds=30&resourceVersion={at}"))
+        .await;
+    let mut events = 0;
+    for n in 0..40 {
+        at = harbor.change(at, &ship("sea", "a", n)).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        if watch.event().await.is_none() {
+            break;
+        }
+        events += 1;
+    }
+    assert_eq!(events, 29);
+}
+
+/// Watches of whatever selector, opened whenever, are told of one object's states in one order, and none is left out.
+#[tokio::test]
+async fn all_watchers_see_one_order() {
+    let harbor = Harbor::new().await;
+    let begin = harbor.make("sea", "first", 0).await;
+    harbor.kept.fresh(crate::world::SOON).await.unwrap();
+    let mut watches = Vec::new();
+    for query in [
+        "ships?",
+        "namespaces/sea/ships?",
+        "ships?labelSelector=size%3Dsmall&",
+        "ships?fieldSelector=metadata.namespace%3Dsea&",
+    ] {
+        watches.push(harbor.watch(&format!("v1/{query}watch=1&resourceVersion={begin}")).await);
+    }
+    let mut want = Vec::new();
+    let write = async {
+        for n in 0..200 {
+            let name = format!("{n:03}");
+            let at = harbor.make("sea", &name, n % 100).await;
+            want.push(format!("ADDED {name} {{\"tons\":{}}}", n % 100));
+            if n % 3 == 0 {
+                harbor.kept.remove(&Key::new("sea", &name), at).await.unwrap();
+                want.push(format!("DELETED {name} {{\"tons\":{}}}", n % 100));
+            }
+            if n % 7 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let total = 200 + 67;
+    let read = futures::future::join_all(watches.iter_mut().map(|watch| watch.lines(total)));
+    let ((), told) = tokio::join!(write, read);
+    for lines in told {
+        assert_eq!(lines, want);
+    }
+}

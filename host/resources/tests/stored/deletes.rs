@@ -275,3 +275,115 @@ async fn a_collection_is_deleted_only_if_the_answer_can_be_had() {
         .await
         .is("everywhere", (405, "MethodNotAllowed", ""), &[]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_selected_is_not_deleted() {
+    let world = World::new(Rules::default()).await;
+    let made = world.make(&ship("vega")).await;
+    let version: u64 = made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let none = Value::Null;
+    for (name, query, body, want) in [
+        (
+            "labels",
+            "?labelSelector=a+b".to_owned(),
+            &none,
+            (400, "BadRequest", "unable to parse requirement"),
+        ),
+        (
+            "fields",
+            "?fieldSelector=spec.tonnes%3D1".into(),
+            &none,
+            (400, "BadRequest", r#""spec.tonnes" is not a known field selector"#),
+        ),
+        (
+            "limit",
+            "?limit=x".into(),
+            &none,
+            (400, "BadRequest", r#"strconv.ParseInt: parsing "x": invalid syntax"#),
+        ),
+        (
+            "page",
+            "?continue=x".into(),
+            &none,
+            (400, "BadRequest", "invalid continue token"),
+        ),
+        (
+            "match",
+            "?resourceVersionMatch=Exact".into(),
+            &none,
+            (
+                422,
+                "Invalid",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+        ),
+        (
+            "future",
+            format!("?resourceVersion={}", version + 9),
+            &none,
+            (504, "Timeout", "Too large resource version"),
+        ),
+        (
+            "policy",
+            "?propagationPolicy=Never".into(),
+            &none,
+            (422, "Invalid", "Unsupported value"),
+        ),
+        (
+            "options",
+            String::new(),
+            &json!({"kind": "Pod"}),
+            (400, "BadRequest", "cannot be converted to DeleteOptions"),
+        ),
+        (
+            "uid",
+            String::new(),
+            &json!({"preconditions": {"uid": "other"}}),
+            (409, "Conflict", "the UID in the precondition (other)"),
+        ),
+    ] {
+        world
+            .send("DELETE", &format!("{SHIPS}{query}"), body)
+            .await
+            .is(name, want, &[]);
+    }
+    assert_eq!(world.get(VEGA).await, made);
+}
+
+#[tokio::test]
+async fn a_collection_goes_page_by_page_and_ends_at_a_refusal() {
+    let world = World::new(Rules {
+        admits_deletes: true,
+        ..Rules::default()
+    })
+    .await;
+    for name in ["a", "b", "c", "d", "e"] {
+        world.make(&ship(name)).await;
+    }
+    let mut next = String::new();
+    let mut gone = Vec::new();
+    loop {
+        let page = world
+            .send("DELETE", &format!("{SHIPS}?limit=2&continue={next}"), &Value::Null)
+            .await;
+        assert_eq!(page.code, 200, "{page:?}");
+        gone.extend(
+            page.body["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["metadata"]["name"].clone()),
+        );
+        next = page.body["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        if next.is_empty() {
+            break;
+        }
+        // What is made meanwhile is not of the page's moment.
+        world.send("POST", SHIPS, &ship("zoe")).await;
+    }
+    assert_eq!(gone, ["a", "b", "c", "d", "e"]);
+    world.make(&with(ship("kept"), &json!({"spec": {"flag": "kept"}}))).await;
+    let refused = world.send("DELETE", SHIPS, &Value::Null).await;
+    refused.is("one is kept", (422, "Invalid", "metadata.name: Forbidden: it is kept"), &[]);
+    world.get("v2/namespaces/sea/ships/kept").await;
+}

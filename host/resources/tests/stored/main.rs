@@ -10,8 +10,10 @@
 
 mod creates;
 mod deletes;
+mod moods;
 mod patches;
 mod scales;
+mod sizes;
 mod strategies;
 mod updates;
 mod world;

@@ -125,3 +125,62 @@ async fn a_strategy_that_wants_to_be_asked_about_deletes_is_asked() {
     world.send("PATCH", VEGA, &json!({"spec": {"flag": "no"}})).await;
     assert_eq!(world.send("DELETE", VEGA, &Value::Null).await.code, 200);
 }
+
+/// One call to admit what is written, and none to convert what is in the kept version; of another one the object goes in and comes out.
+#[tokio::test]
+async fn the_plugin_is_asked_no_more_than_needed() {
+    let world = World::new(Rules::default()).await;
+    world.make(&ship("vega")).await;
+    world.asked();
+    let converted = || world.converted.swap(0, std::sync::atomic::Ordering::Relaxed);
+    let (v1, partial) = (
+        "v1/namespaces/sea/ships/vega",
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    );
+    let merge = |tons: u32, weight: &str| json!({"spec": {weight: tons}}).to_string();
+    for (name, method, path, accept, body, admitted, wanted) in [
+        ("get", "GET", VEGA, "application/json", String::new(), 0, 0),
+        (
+            "list",
+            "GET",
+            SHIPS,
+            "application/json;as=Table;g=meta.k8s.io;v=v1",
+            String::new(),
+            0,
+            0,
+        ),
+        ("patch", "PATCH", VEGA, "application/json", merge(1, "tonnes"), 1, 0),
+        ("identical", "PATCH", VEGA, "application/json", merge(1, "tonnes"), 1, 0),
+        (
+            "scale",
+            "PATCH",
+            "v2/namespaces/sea/ships/vega/scale",
+            "application/json",
+            json!({"spec": {"replicas": 2}}).to_string(),
+            1,
+            0,
+        ),
+        ("get in v1", "GET", v1, "application/json", String::new(), 0, 1),
+        ("metadata in v1", "GET", v1, partial, String::new(), 0, 0),
+        (
+            "patch in v1: what there is, what comes of it, what is told",
+            "PATCH",
+            v1,
+            "application/json",
+            merge(2, "tons"),
+            1,
+            3,
+        ),
+        ("patch in v1, metadata told", "PATCH", v1, partial, merge(3, "tons"), 1, 2),
+        ("delete in v1", "DELETE", v1, "application/json", String::new(), 0, 0),
+    ] {
+        let kind = if method == "PATCH" {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let reply = world.ask(method, path, accept, (kind, &body)).await;
+        assert_eq!(reply.code, 200, "{name}: {reply:?}");
+        assert_eq!((world.asked().len(), converted()), (admitted, wanted), "{name}");
+    }
+}

@@ -378,6 +378,59 @@ async fn a_status_is_a_part_of_its_own() {
     }
 }
 
+/// Who writes one part is not told of what is wrong with another, in any version.
+#[tokio::test]
+async fn a_part_is_judged_alone() {
+    let world = World::new(Rules {
+        requires_status: true,
+        ..Rules::default()
+    })
+    .await;
+    let made = world
+        .make(&with(
+            ship("vega"),
+            &json!({"metadata": {"finalizers": ["a.b/c"]}, "spec": {"flag": null}}),
+        ))
+        .await;
+    assert_eq!(
+        (made.get("status"), &made["spec"]["flag"]),
+        (None, &json!("unknown")),
+        "the strategy has changed it"
+    );
+    for (version, weight) in [("v2", "tonnes"), ("v1", "tons")] {
+        let path = format!("{version}/namespaces/sea/ships/vega");
+        let patched = world.send("PATCH", &path, &json!({"spec": {weight: 5, "flag": null}})).await;
+        assert_eq!(
+            (patched.code, &patched.body["spec"][weight]),
+            (200, &json!(5)),
+            "{version}: {patched:?}"
+        );
+        let scaled = world
+            .send("PATCH", &format!("{path}/scale"), &json!({"spec": {"replicas": 6}}))
+            .await;
+        assert_eq!(scaled.code, 200, "{version}: {scaled:?}");
+        let wrong = world.send("PATCH", &path, &json!({"spec": {weight: "x"}})).await;
+        assert_eq!(wrong.causes().len(), 1, "{version}: {wrong:?}");
+    }
+    let dying = world.send("DELETE", VEGA, &Value::Null).await;
+    for (version, weight) in [("v2", "tonnes"), ("v1", "tons")] {
+        let path = format!("{version}/namespaces/sea/ships/vega");
+        let over = json!({"metadata": {"finalizers": ["a.b/c", "a.b/d"], "labels": {"a b": "c"}, "generation": 77},
+            "spec": {weight: 0}, "status": {"at": version}});
+        let updated = world
+            .send("PUT", &format!("{path}/status"), &with(world.get(&path).await, &over))
+            .await;
+        assert_eq!(
+            (updated.code, &updated.body["status"]),
+            (200, &json!({"at": version})),
+            "{version}: {updated:?}"
+        );
+        let metadata = |object: &Value| with(object["metadata"].clone(), &json!({"resourceVersion": null}));
+        assert_eq!(metadata(&updated.body), metadata(&dying.body), "{version}");
+        assert_eq!(updated.body["spec"][weight], 5, "{version}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_status_of_its_own_it_is_a_field_like_others() {
     let world = World::new(Rules {

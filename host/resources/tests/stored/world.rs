@@ -1,6 +1,7 @@
 //! A harbour whose ships are kept, and a client.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use outrigger_catalog::{Catalog, Served};
 use outrigger_resources::{Answer, Asked, NamespaceIndex, NamespaceStanding, Options, Permission, ReadMetrics, Resources};
 use outrigger_sandbox::{Admitted, CallError, ContractError, FieldError, Request};
 use outrigger_storage::store::memory::Memory;
-use outrigger_storage::store::{Keep, Store};
+use outrigger_storage::store::{Changes, Keep, ObjectKey, Page, PageOf, Prefix, Store, StoreError, Stored, Write};
 use outrigger_storage::{Nothing, Shelf};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) resources: Resources,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) seen: Seen,
+    /// How many objects were converted.
+    pub(crate) converted: Arc<AtomicUsize>,
     /// What nobody may do: verbs.
     pub(crate) forbidden: Mutex<Vec<String>>,
     stop: CancellationToken,
@@ -77,12 +80,19 @@ pub(crate) struct Rules {
     pub(crate) unconditional_update: bool,
     pub(crate) admits_deletes: bool,
     pub(crate) no_status: bool,
+    /// The schema requires one, as that of a Rust type with two fields does.
+    pub(crate) requires_status: bool,
 }
 
 /// Ships, kept as v2; in v1 their tonnes are tons.
 pub(crate) fn ships(rules: Rules) -> Resource {
+    let required = if rules.requires_status {
+        json!(["spec", "status"])
+    } else {
+        json!(["spec"])
+    };
     let schema = |weight: &str| {
-        json!({"type": "object", "properties": {
+        json!({"type": "object", "required": required, "properties": {
             "spec": {"type": "object", "required": [weight], "properties": {
                 weight: {"type": "integer", "maximum": 1_000_000},
                 "flag": {"type": "string", "maxLength": 12},
@@ -249,10 +259,82 @@ fn convert(to: &str, object: Vec<u8>) -> Result<Vec<u8>, CallError> {
     Ok(ship.to_string().into_bytes())
 }
 
+/// How an attempt fails.
+pub(crate) type Mood = fn() -> StoreError;
+
+/// A store that fails as it is told.
+#[derive(Default)]
+pub(crate) struct Moody {
+    memory: Memory,
+    /// What reading it comes to; nothing if it works.
+    pub(crate) reads: Mutex<Option<Mood>>,
+    pub(crate) writes: Mutex<Option<Mood>>,
+}
+
+impl Moody {
+    fn in_mood(mood: &Mutex<Option<Mood>>) -> Result<(), StoreError> {
+        mood.lock().unwrap().map_or(Ok(()), |why| Err(why()))
+    }
+}
+
+#[async_trait]
+impl Store for Moody {
+    async fn get(&self, key: &ObjectKey) -> Result<Option<Stored>, StoreError> {
+        Self::in_mood(&self.reads)?;
+        self.memory.get(key).await
+    }
+
+    async fn list(&self, of: &Prefix, page: &PageOf) -> Result<Page, StoreError> {
+        Self::in_mood(&self.reads)?;
+        self.memory.list(of, page).await
+    }
+
+    async fn write(&self, write: Write) -> Result<u64, StoreError> {
+        Self::in_mood(&self.writes)?;
+        self.memory.write(write).await
+    }
+
+    async fn watch(&self, of: &Prefix, after: u64) -> Result<Changes, StoreError> {
+        self.memory.watch(of, after).await
+    }
+
+    async fn revision(&self, of: &Prefix) -> Result<u64, StoreError> {
+        Self::in_mood(&self.reads)?;
+        self.memory.revision(of).await
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.memory.oldest()
+    }
+
+    async fn compact(&self, revision: u64) -> Result<(), StoreError> {
+        self.memory.compact(revision).await
+    }
+
+    async fn prefixes(&self) -> Result<Vec<Prefix>, StoreError> {
+        self.memory.prefixes().await
+    }
+}
+
 impl World {
     pub(crate) async fn new(rules: Rules) -> Self {
+        let world = Self::over(rules, Arc::new(Memory::new(Keep::default())));
+        for plural in ["ships", "ports"] {
+            world.served("v2", plural).kept.as_ref().unwrap().filled().await;
+        }
+        world
+    }
+
+    /// Over a store that may not have been read yet.
+    pub(crate) fn over(rules: Rules, store: Arc<dyn Store>) -> Self {
         let seen: Seen = Arc::default();
         let told = Arc::clone(&seen);
+        let converted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&converted);
         let guest = Native::deciding(
             "harbor",
             "1",
@@ -266,11 +348,13 @@ impl World {
                 ));
                 admit(request, object, old)
             },
-            convert,
+            move |to, object| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                convert(to, object)
+            },
         )
         .with(|manifest| manifest.resource(ports()));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let store: Arc<dyn Store> = Arc::new(Memory::new(Keep::default()));
         let runtime = tokio::runtime::Handle::current();
         let shelf = Arc::new(Shelf::new(Arc::clone(&store), Keep::default(), runtime, tasks, stop.clone()));
         let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(Nothing)).keeping(shelf));
@@ -280,19 +364,16 @@ impl World {
             .map(|(_, why)| why)
             .collect();
         assert_eq!(refused, []);
-        let world = Self {
+        Self {
             resources: Resources::new(Arc::clone(&catalog), ReadMetrics::default(), Options::default())
                 .within(Arc::new(Namespaces)),
             catalog,
             store,
             seen,
+            converted,
             forbidden: Mutex::default(),
             stop,
-        };
-        for plural in ["ships", "ports"] {
-            world.served("v2", plural).kept.as_ref().unwrap().filled().await;
         }
-        world
     }
 
     pub(crate) fn served(&self, version: &str, plural: &str) -> Arc<Served> {
