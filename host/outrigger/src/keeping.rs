@@ -19,6 +19,8 @@ use crate::flags::go_duration;
 
 /// Where objects are kept.
 #[derive(Debug, Args, Clone, Default)]
+// A group is called as its type is, and observation has flags, too.
+#[group(id = "keeping")]
 pub(crate) struct Flags {
     /// Folder in which objects of stored resources are kept, for this host alone; plugins' own state too, unless --state-dir says otherwise.
     #[arg(long, value_name = "DIR", conflicts_with = "etcd_servers")]
