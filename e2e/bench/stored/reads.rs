@@ -63,11 +63,13 @@ pub(crate) fn gets(both: &[Server<'_>; 2], how: &str) -> Result<()> {
 pub(crate) fn lists(both: &[Server<'_>; 2], how: &str) -> Result<()> {
     let [ours, theirs] = both;
     let page = format!("{PATH}?limit=500");
+    let old = PATH.replace("v1beta1", "v1alpha1");
     for (what, path, headers, goal) in [
         ("LIST of 10,000, JSON", PATH, &[][..], "≤ 1/8"),
         ("LIST of 10,000, a Table", PATH, &[TABLE], "≤ 1/4"),
         ("LIST of 10,000, PartialObjectMetadata", PATH, &[PARTIAL], ""),
         ("LIST, first page of 500", &page, &[], ""),
+        ("LIST of 10,000 in the other version", &old, &[], ""),
     ] {
         let one = |server: &Server<'_>| {
             server.block(1, async {

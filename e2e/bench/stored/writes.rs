@@ -14,7 +14,7 @@ use super::{OBJECTS, reads};
 use crate::client::{Connection, Times, send_all};
 use crate::ratio;
 
-pub(crate) const PATH: &str = "/apis/wardle.example.com/v1alpha1/namespaces/bench/flunders";
+pub(crate) const PATH: &str = "/apis/wardle.example.com/v1beta1/namespaces/bench/flunders";
 /// Bytes of one object's JSON in a list.
 pub(crate) const SIZE: usize = 543;
 const AT_ONCE: usize = 8;
@@ -25,9 +25,9 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// A Flunder that has about [`SIZE`] bytes when it is kept.
 pub(crate) fn flunder(name: &str) -> Value {
     json!({
-        "apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder",
+        "apiVersion": "wardle.example.com/v1beta1", "kind": "Flunder",
         "metadata": {"name": name, "namespace": "bench", "labels": {"app": "bench", "part": "one"}, "annotations": {"note": "x".repeat(190)}},
-        "spec": {"reference": "some-fischer", "referenceType": "Fischer"},
+        "spec": {"fischerReference": "some-fischer", "referenceType": "Fischer"},
     })
 }
 
