@@ -87,14 +87,12 @@ impl FlunderSpec {
         let wrong =
             |field: &str, value: &str, why: &str| FieldError::invalid(format!("spec.{field}"), format!("{value:?}: {why}"));
         let (flunder, fischer, kind) = (&*self.flunder_reference, &*self.fischer_reference, &*self.reference_type);
-        let reference = match (flunder, fischer) {
-            ("", "") if kind == FISCHER => wrong("fischerReference", "", "cannot be empty if referenceType is Fischer"),
-            ("", "") if kind == FLUNDER => wrong("flunderReference", "", "cannot be empty if referenceType is Flunder"),
-            ("", _) if kind != FISCHER => wrong("fischerReference", fischer, "cannot be set if referenceType is not Fischer"),
-            (_, "") if !flunder.is_empty() && kind != FLUNDER => {
-                wrong("flunderReference", flunder, "cannot be set if referenceType is not Flunder")
-            }
-            ("", _) | (_, "") => return self.wrong_kind(),
+        let reference = match (flunder, fischer, kind) {
+            ("", "", FISCHER) => wrong("fischerReference", "", "cannot be empty if referenceType is Fischer"),
+            ("", "", FLUNDER) => wrong("flunderReference", "", "cannot be empty if referenceType is Flunder"),
+            ("", "", _) | (_, "", FLUNDER) | ("", _, FISCHER) => return self.wrong_kind(),
+            (_, "", _) => wrong("flunderReference", flunder, "cannot be set if referenceType is not Flunder"),
+            ("", _, _) => wrong("fischerReference", fischer, "cannot be set if referenceType is not Fischer"),
             _ => wrong(
                 "fischerReference",
                 fischer,
