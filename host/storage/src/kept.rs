@@ -71,6 +71,14 @@ struct All {
     revision: u64,
 }
 
+/// How following goes on.
+struct Course {
+    /// With a list of everything.
+    lists: bool,
+    /// Until the image has come to this revision nobody reads it.
+    from: u64,
+}
+
 /// Objects listed at once.
 const PAGE: usize = 500;
 /// Between two looks for what is too old.
@@ -141,7 +149,7 @@ impl Kept {
         Err(Why::Starting(trouble.clone()))
     }
 
-    /// Ends when the first list is there.
+    /// Ends when the first list is there, and what has happened since the moment that it shows.
     pub async fn filled(&self) {
         // The sender lives in self.
         let _ = self.filled.subscribe().wait_for(|filled| *filled).await;
@@ -258,10 +266,10 @@ impl Kept {
 
     async fn keep_up(&self) {
         let mut pause = BACK_OFF.0;
-        let mut lists = true;
+        let mut course = Course { lists: true, from: 0 };
         loop {
             let before = self.table.snapshot().revision();
-            let error = match self.run(&mut lists).await {
+            let error = match self.run(&mut course).await {
                 Ok(()) | Err(StoreError::Closed) => return,
                 Err(error) => error,
             };
@@ -271,7 +279,7 @@ impl Kept {
             if matches!(error, StoreError::Compacted { .. }) {
                 tracing::info!("{}: {error}; listing again", self.prefix.as_str());
                 // Meanwhile readers have the image as it is; who must see more waits for it.
-                if !std::mem::replace(&mut lists, true) {
+                if !std::mem::replace(&mut course.lists, true) {
                     continue;
                 }
             } else {
@@ -284,11 +292,12 @@ impl Kept {
     }
 
     /// Lists if need be, then follows until it breaks off.
-    async fn run(&self, lists: &mut bool) -> Result<(), StoreError> {
-        if *lists {
-            self.fill().await?;
-            *lists = false;
+    async fn run(&self, course: &mut Course) -> Result<(), StoreError> {
+        if course.lists {
+            course.from = self.fill().await?;
+            course.lists = false;
         }
+        self.begin(course.from);
         let mut changes = self.store.watch(&self.prefix, self.table.snapshot().revision()).await?;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut trims = tokio::time::interval(TRIM_EVERY);
@@ -305,10 +314,19 @@ impl Kept {
                 Some(Told::Progress(revision)) => self.table.progress(revision),
                 None => return Ok(()),
             }
+            self.begin(course.from);
         }
     }
 
-    async fn fill(&self) -> Result<(), StoreError> {
+    /// Readers may come as soon as the image is as far as the store was when it was listed.
+    fn begin(&self, from: u64) {
+        if !*self.filled.borrow() && self.table.snapshot().revision() >= from {
+            self.filled.send_replace(true);
+        }
+    }
+
+    /// Lists the store; returns the revision at which readers may come.
+    async fn fill(&self) -> Result<u64, StoreError> {
         let first = self.table.snapshot().revision() == 0;
         let All {
             rows,
@@ -322,12 +340,16 @@ impl Kept {
             },
             None => self.list(None).await?,
         };
+        // Only a store that says what is its oldest is asked: it is a local one, and its own changes bring the image there.
+        let from = match self.store.oldest() {
+            Some(_) => self.store.revision(&self.prefix).await?,
+            None => revision,
+        };
         // At no moment is one of them missing and not complained of.
         self.unreadable(|all| all.extend(unreadable.clone()));
         self.table.refill(rows, revision);
         self.unreadable(|all| *all = unreadable);
-        self.filled.send_replace(true);
-        Ok(())
+        Ok(from)
     }
 
     /// All objects; each page is read before the next is asked for, so that other tasks have their turn in between.
