@@ -6,9 +6,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 const NO_WEBHOOK: &str =
     "audit events are not sent to webhooks; write them with --audit-log-path and let a collector read the file";
+const NO_ENCRYPTION: &str = "objects are kept as they are; encrypt the disk, or what etcd writes to";
+const HISTORY: &str = "how much of the past is kept is said by --storage-history-mib and --etcd-compaction-interval";
+const NO_POLLS: &str = "objects are counted as they change, and nothing is polled";
+const NO_CHECKS: &str = "/livez and /readyz do not ask etcd";
 
 /// Flag and sentence; `docs/flags.md` has the same list.
-const REFUSED: [(&str, &str); 36] = [
+const REFUSED: [(&str, &str); 45] = [
     (
         "advertise-address",
         "the APIService names the Service that leads here; there is nothing to advertise",
@@ -20,7 +24,7 @@ const REFUSED: [(&str, &str); 36] = [
     ),
     (
         "storage-initialization-timeout",
-        "there is no storage that starts slowly; leave the flag out",
+        "a start does not wait for storage, /readyz does; leave the flag out",
     ),
     (
         "shutdown-watch-termination-grace-period",
@@ -38,11 +42,23 @@ const REFUSED: [(&str, &str); 36] = [
         "one version of the API is served, that of this binary",
     ),
     ("runtime-config", "what is served is what the plugins in --plugins declare"),
-    ("etcd-servers", "this host keeps no objects in etcd"),
-    ("etcd-prefix", "this host keeps no objects in etcd"),
-    ("etcd-cafile", "this host keeps no objects in etcd"),
-    ("etcd-certfile", "this host keeps no objects in etcd"),
-    ("etcd-keyfile", "this host keeps no objects in etcd"),
+    ("etcd-servers-overrides", "all resources are kept in one place"),
+    ("encryption-provider-config", NO_ENCRYPTION),
+    ("encryption-provider-config-automatic-reload", NO_ENCRYPTION),
+    ("storage-media-type", "objects are kept as JSON"),
+    ("watch-cache", "every stored resource is read from memory; leave the flag out"),
+    ("watch-cache-sizes", HISTORY),
+    ("default-watch-cache-size", HISTORY),
+    ("delete-collection-workers", "collections are deleted in eight places at once"),
+    (
+        "enable-garbage-collector",
+        "finalizers of the garbage collector are always kept to; leave the flag out",
+    ),
+    ("etcd-count-metric-poll-period", NO_POLLS),
+    ("etcd-db-metric-poll-interval", NO_POLLS),
+    ("etcd-healthcheck-timeout", NO_CHECKS),
+    ("etcd-readycheck-timeout", NO_CHECKS),
+    ("lease-reuse-duration-seconds", "no leases are taken in etcd"),
     (
         "enable-admission-plugins",
         "there is no admission here beside what plugins do",
