@@ -94,7 +94,9 @@ impl<'a> Server<'a> {
             Keeping::Peer => {
                 let url = &etcd.as_ref().context("the peer has an etcd")?.url;
                 let name = folder.file_name().and_then(|name| name.to_str()).context("a folder's name")?;
-                let sample = Sample::start(control_plane, kubeconfig, name, url)?;
+                // It follows more than our account may see.
+                let kubeconfig = control_plane.kubeconfig_of("sample", control_plane.admin())?;
+                let sample = Sample::start(control_plane, &kubeconfig, name, url)?;
                 let target = Target::new(sample.address(), HOST, sample.ca(), admin, &[])?;
                 ("sample-apiserver", target, Running::Theirs(sample))
             }
@@ -110,7 +112,7 @@ impl<'a> Server<'a> {
                     plugins: vec![example("wardle")],
                     arguments: [vec!["--grant=wardle=objects".to_owned()], arguments].concat(),
                 };
-                let outrigger = Outrigger::launch(control_plane, kubeconfig, &options)?;
+                let outrigger = Outrigger::start(control_plane, kubeconfig, &options)?;
                 let client = outrigger.client(admin)?;
                 until("Outrigger serves flunders", READY, || {
                     let list = client.get("/apis/wardle.example.com/v1alpha1/flunders?limit=1")?;
