@@ -13,7 +13,8 @@ use outrigger_sdk::serde_json::{Map, Value, from_value, to_value};
     group = "wardle.example.com",
     version = "v1beta1",
     version = "v1alpha1",
-    plural = "flunders"
+    plural = "flunders",
+    singular = "flunder"
 )]
 #[resource(schema(version = "v1alpha1", type = OldFlunder))]
 #[resource(column(name = "Reference Type", path = ".spec.referenceType"))]
@@ -67,7 +68,13 @@ pub struct OldSpec {
 
 /// Bans names of Flunders.
 #[derive(Debug, Clone, Default, PartialEq, Resource, Serialize, Deserialize, JsonSchema)]
-#[resource(group = "wardle.example.com", version = "v1alpha1", plural = "fischers", scope = "Cluster")]
+#[resource(
+    group = "wardle.example.com",
+    version = "v1alpha1",
+    plural = "fischers",
+    singular = "fischer",
+    scope = "Cluster"
+)]
 #[resource(column(name = "Age", path = ".metadata.creationTimestamp", type = "date"))]
 #[serde(default, rename_all = "camelCase")]
 pub struct Fischer {
@@ -258,7 +265,8 @@ mod tests {
                 ],
             ),
         ] {
-            let made = flunders.create(&host, flunder(&spec.concat().to_lowercase(), spec));
+            let name = format!("f.{}", spec.join("."));
+            let made = flunders.create(&host, flunder(&name, spec));
             let told: Vec<_> = match &made {
                 Ok(_) => Vec::new(),
                 Err(refused) => refused
@@ -269,7 +277,7 @@ mod tests {
             };
             assert_eq!(told, wrong, "{spec:?}");
         }
-        let mut kept = flunders.get("sea", "").cloned().unwrap();
+        let mut kept = flunders.get("sea", "f...").cloned().unwrap();
         kept.fields.spec.reference_type = "Shark".to_owned();
         assert!(flunders.update(&host, kept).is_ok(), "upstream lets it pass, too");
     }
