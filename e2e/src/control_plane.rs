@@ -23,7 +23,7 @@ use crate::wait::{SOON, until};
 /// The controllers that the tests need; those that punish silent nodes stay off.
 const CONTROLLERS: &str = "serviceaccount-token-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
 namespace-controller,garbage-collector-controller,clusterrole-aggregation-controller,deployment-controller,\
-replicaset-controller,horizontal-pod-autoscaler-controller";
+replicaset-controller,horizontal-pod-autoscaler-controller,resourcequota-controller";
 
 /// Records whatever the users `auditor` and `auditor-weak` do, and nothing else.
 pub const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
@@ -229,6 +229,8 @@ impl ControlPlane {
                 .arg("--service-account-private-key-file")
                 .arg(&token_key);
             c.args(["--controllers", CONTROLLERS]);
+            // What is made behind an aggregator is counted at this pace alone.
+            c.arg("--resource-quota-sync-period=5s");
             c.args([
                 "--horizontal-pod-autoscaler-sync-period=5s",
                 "--horizontal-pod-autoscaler-initial-readiness-delay=5s",
