@@ -125,6 +125,10 @@ impl DeleteOptions {
         let options = if json.is_empty() {
             Self::of(query)?
         } else {
+            // An array would do for the members in their order: an empty one, for a delete without any options.
+            if json.trim_ascii_start().first() != Some(&b'{') {
+                return Err(Status::bad_request("DeleteOptions are an object"));
+            }
             let options: Self = serde_json::from_slice(json).map_err(|e| Status::bad_request(e.to_string()))?;
             if !matches!(options.kind.as_str(), "" | "DeleteOptions") {
                 return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
@@ -134,10 +138,13 @@ impl DeleteOptions {
         let mut causes = Vec::new();
         check_dry_run(&options.dry_run.iter().map(String::as_str).collect::<Vec<_>>(), &mut causes);
         match options.propagation_policy.as_deref() {
-            Some(_) if options.orphan_dependents.is_some() => causes.push(cause(
+            Some(policy) if options.orphan_dependents.is_some() => causes.push(cause(
                 "FieldValueInvalid",
                 "propagationPolicy",
-                "Invalid value: orphanDependents and deletionPropagation cannot be both set".to_owned(),
+                format!(
+                    "Invalid value: {}: orphanDependents and deletionPropagation cannot be both set",
+                    Quoted(policy)
+                ),
             )),
             None | Some("Foreground" | "Background" | "Orphan") => {}
             Some(other) => causes.push(cause(
@@ -165,7 +172,8 @@ impl DeleteOptions {
                 .transpose()
                 .map_err(|_| Status::bad_request("gracePeriodSeconds: it is not an integer"))?,
             orphan_dependents: query.flag("orphanDependents"),
-            propagation_policy: query.first("propagationPolicy").filter(|p| !p.is_empty()).map(str::to_owned),
+            // An empty one is none of the three, as upstream has it.
+            propagation_policy: query.first("propagationPolicy").map(str::to_owned),
             ..Self::default()
         })
     }
@@ -241,8 +249,12 @@ mod tests {
         assert_eq!(options.unwrap().preconditions.unwrap().uid.as_deref(), Some("u"));
         for (query, body, code) in [
             ("", "[1]", 400),
+            ("", "[]", 400),
+            ("", "null", 400),
             ("", r#"{"kind":"Pod"}"#, 400),
             ("propagationPolicy=Never", "", 422),
+            ("propagationPolicy=", "", 422),
+            ("propagationPolicy=Orphan&orphanDependents=true", "", 422),
             ("dryRun=x", "", 422),
             ("gracePeriodSeconds=x", "", 400),
             ("", r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#, 422),

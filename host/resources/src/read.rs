@@ -167,16 +167,12 @@ pub(crate) fn finish(document: Vec<u8>, media: Media) -> Result<Answer, Status> 
     })
 }
 
-/// A Status that tells of a success. It has neither columns nor a partial form.
+/// A Status that tells of a success. It has neither columns nor a partial form, and stays in the encoding that was asked for.
 pub(crate) fn success(status: &Status, media: Media) -> Answer {
-    let encoding = match media.form {
-        Form::Object => media.encoding,
-        _ => Encoding::Json { pretty: false },
-    };
     Answer::Document {
         code: status.code,
-        content_type: encoding.content_type(),
-        body: status.to_bytes(encoding),
+        content_type: media.encoding.content_type(),
+        body: status.to_bytes(media.encoding),
     }
 }
 

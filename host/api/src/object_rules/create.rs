@@ -21,6 +21,25 @@ pub fn wipe(object: &mut Object) {
     ] {
         object.metadata.shift_remove(key);
     }
+    reset_managed(object);
+}
+
+/// Takes managedFields away that are said to be none, or one of which nothing is said: so clients have them begin anew (apimachinery
+/// `managedfields` `internal/fieldmanager.go`). Of an update too.
+pub(super) fn reset_managed(object: &mut Object) {
+    let is_reset = match object
+        .metadata
+        .get("managedFields")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    {
+        Some([]) => true,
+        Some([only]) => only.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    };
+    if is_reset {
+        object.metadata.shift_remove("managedFields");
+    }
 }
 
 /// Says what only the server says of a new object (`rest.FillObjectMetaSystemFields`) and that it is in its first generation.
@@ -108,6 +127,20 @@ mod tests {
             "name": "a", "uid": "u-1", "creationTimestamp": "1970-01-01T00:00:00Z", "generation": 1, "labels": {"a": "b"},
         });
         assert_eq!(Value::Object(new.metadata), want);
+    }
+
+    #[test]
+    fn managed_fields_can_be_reset() {
+        for (sent, stays) in [
+            (json!([]), false),
+            (json!([{}]), false),
+            (json!([{"manager": "me"}]), true),
+            (json!([{}, {}]), true),
+        ] {
+            let mut new = object(json!({"name": "a", "managedFields": sent}));
+            wipe(&mut new);
+            assert_eq!(new.metadata.contains_key("managedFields"), stays, "{sent}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ const IMMUTABLE: &str = "field is immutable";
 pub fn prepare(object: &mut Object, old: &Object) {
     put_back(object, old, "generation");
     object.metadata.shift_remove("selfLink");
+    super::create::reset_managed(object);
     if object.text("uid").is_empty() {
         put_back(object, old, "uid");
     }
