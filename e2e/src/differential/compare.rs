@@ -113,6 +113,8 @@ fn hashless(text: &str) -> String {
 fn both(ours: Read, theirs: Read, found: &mut Vec<Aspect>) {
     let (ours, theirs) = match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
+        // Nobody can read it: there is nothing to tell them apart by.
+        (Err(ours), Err(theirs)) if format!("{ours:#}") == format!("{theirs:#}") => return,
         (ours, theirs) => {
             let word = |read: Read| read.map_or_else(|reason| format!("{reason:#}"), |_| "readable".into());
             found.push(Aspect::new("body", word(ours), word(theirs)));
