@@ -182,6 +182,14 @@ const WRITING: &[Difference] = &[
         why: "nothing has changed",
     },
     Difference {
+        rows: "patch: operations: too much by copying",
+        at: "status",
+        when: "a JSON patch that copies more than 3 MiB",
+        upstream: "422 without a word of why",
+        ours: "413 with the limit",
+        why: "the client learns what was too much",
+    },
+    Difference {
         rows: "patch: operations:*",
         at: "status|body *",
         when: "JSON patches: `replace` of a member that is not there, an operation without `value`, `add` to the root",
