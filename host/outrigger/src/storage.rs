@@ -275,10 +275,8 @@ async fn converse(socket: UnixStream, store: Arc<dyn Store>) -> Result<()> {
     tokio::time::timeout(PATIENCE, (&mut from).take(QUESTION).read_line(&mut question)).await??;
     let answer = match question.trim_end().split_once(' ').unwrap_or((question.trim_end(), "")) {
         ("export", of) => {
-            let of = match of.trim_end_matches('/').split_once('/') {
-                Some((group, plural)) => Some(Prefix::of(group, plural)),
-                None => None,
-            };
+            let of = of.trim_end_matches('/').split_once('/');
+            let of = of.map(|(group, plural)| Prefix::of(group, plural));
             tracing::info!("objects are exported");
             let mut pieces = std::pin::pin!(export(store, of).map_err(anyhow::Error::from));
             let mut begun = false;

@@ -11,6 +11,16 @@ use prometheus_client::metrics::gauge::ConstGauge;
 /// Series of the stored resources that are served.
 pub(crate) struct StoredSeries(Arc<Catalog>);
 
+/// What is counted of one resource.
+struct Count {
+    resource: String,
+    objects: i64,
+    watchers: i64,
+}
+
+/// A series: its name, what it says, and which number.
+type Family = (&'static str, &'static str, fn(&Count) -> i64);
+
 // === impl StoredSeries ===
 
 impl StoredSeries {
@@ -27,7 +37,7 @@ impl std::fmt::Debug for StoredSeries {
 
 impl Collector for StoredSeries {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let all: Vec<(String, i64, i64)> = self
+        let all: Vec<Count> = self
             .0
             .shelf()
             .all()
@@ -39,28 +49,32 @@ impl Collector for StoredSeries {
                     Err(_) => -1,
                 };
                 let watchers = i64::try_from(kept.table().watchers()).unwrap_or(i64::MAX);
-                (kept.prefix().resource(), objects, watchers)
+                Count {
+                    resource: kept.prefix().resource(),
+                    objects,
+                    watchers,
+                }
             })
             .collect();
         if all.is_empty() {
             return Ok(());
         }
-        let families: [(&str, &str, fn(&(String, i64, i64)) -> i64); 2] = [
+        let families: [Family; 2] = [
             (
                 "apiserver_storage_objects",
                 "[STABLE] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
-                |of| of.1,
+                |of| of.objects,
             ),
             (
                 "outrigger_stored_watchers",
                 "Watches of a stored resource that are open",
-                |of| of.2,
+                |of| of.watchers,
             ),
         ];
         for (name, help, number) in families {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for of in &all {
-                let labels = [("resource", of.0.as_str())];
+                let labels = [("resource", of.resource.as_str())];
                 ConstGauge::new(number(of)).encode(family.encode_family(&labels)?)?;
             }
         }
