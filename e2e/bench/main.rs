@@ -73,7 +73,7 @@ fn main() -> Result<()> {
             };
             runtime.block_on(canned::serve(&PathBuf::from(certificate), &PathBuf::from(key), 560))
         }
-        Some("stored") => stored::run(),
+        Some("stored") => stored::run(arguments.get(1..).unwrap_or_default()),
         None => run(&runtime),
         Some(other) => bail!("{other} is not a benchmark"),
     }

@@ -15,7 +15,7 @@ mod servers;
 mod watches;
 mod writes;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use outrigger_e2e::ControlPlane;
 use outrigger_e2e::outrigger::account;
 
@@ -24,32 +24,50 @@ use servers::{Keeping, Server};
 /// Objects in the store for lists and storms.
 const OBJECTS: usize = 10_000;
 
-/// Everything, as a table.
-pub(crate) fn run() -> Result<()> {
+/// What can be asked for by name.
+const PARTS: [&str; 5] = ["watches", "file", "storm", "memory", "etcd"];
+
+/// These parts, or all of them, as a table.
+pub(crate) fn run(parts: &[String]) -> Result<()> {
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        bail!("{unknown} is none of {}", PARTS.join(", "));
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let control_plane = ControlPlane::start()?;
     let kubeconfig = account(&control_plane)?;
     control_plane.kubectl()?.run("create namespace bench")?;
     println!("| what | Outrigger | sample-apiserver | ratio | goal |\n|---|---|---|---|---|");
     let start = |keeping| Server::start(&control_plane, &kubeconfig, keeping);
-    {
+    if wanted("watches") {
         let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
         servers::idle(&both)?;
         watches::idle(&both)?;
         watches::fan_out(&both)?;
     }
-    {
+    if wanted("file") {
         let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
         writes::writes(&both, "")?;
         writes::fill(&both)?;
         reads::gets(&both, "")?;
         reads::lists(&both, "")?;
+    }
+    if wanted("storm") {
+        let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
+        writes::fill(&both)?;
         watches::storm(&both)?;
+    }
+    if wanted("memory") {
+        let both = [start(Keeping::Embedded)?, start(Keeping::Peer)?];
+        writes::fill(&both)?;
         let again = both.into_iter().map(Server::again).collect::<Result<Vec<_>>>()?;
         servers::objects(&again)?;
     }
-    let both = [start(Keeping::Etcd)?, start(Keeping::Peer)?];
-    writes::writes(&both, ", both on etcd")?;
-    writes::fill(&both)?;
-    reads::gets(&both, ", both on etcd")?;
-    reads::lists(&both, ", both on etcd")
+    if wanted("etcd") {
+        let both = [start(Keeping::Etcd)?, start(Keeping::Peer)?];
+        writes::writes(&both, ", both on etcd")?;
+        writes::fill(&both)?;
+        reads::gets(&both, ", both on etcd")?;
+        reads::lists(&both, ", both on etcd")?;
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 10;
 const ROUNDS: usize = 60;
 /// In the bookmark behind the initial events.
 const END: &[u8] = b"k8s.io/initial-events-end";
-/// The peer took 136 s when it was measured alone.
+/// The peer took 136 s when it was measured alone; who takes longer than this is said to.
 const STORM: Duration = Duration::from_secs(400);
 
 async fn version(connection: &Connection) -> Result<String> {
@@ -168,18 +168,23 @@ pub(crate) fn storm(both: &[Server<'_>; 2]) -> Result<()> {
                 }
             }
             let mut held = Vec::new();
-            while let Some(task) = tokio::time::timeout(STORM, tasks.join_next())
-                .await
-                .context("the storm took too long")?
-            {
-                held.push(task??);
-            }
-            Ok((begin.elapsed().as_secs_f64(), peak(server.pid())? as f64 / 1024.0))
+            let all = async {
+                while let Some(task) = tasks.join_next().await {
+                    held.push(task??);
+                }
+                Ok::<_, anyhow::Error>(())
+            };
+            // Who is not done by then is cut off: the ratio is a bound.
+            let done = tokio::time::timeout(STORM, all).await.ok().transpose()?.is_some();
+            let took = begin.elapsed().as_secs_f64();
+            Ok((took, done, peak(server.pid())? as f64 / 1024.0))
         })?);
     }
-    if let [(mine, memory), (theirs, their_memory)] = &*all {
+    if let [(mine, all_done, memory), (theirs, done, their_memory)] = &*all {
+        ensure!(all_done, "not all of our watches are synced");
+        let more = if *done { "" } else { "more than " };
         println!(
-            "| 1,000 watches with initial events over 10,000 objects, until all are synced | {mine:.1} s | {theirs:.1} s | {} | ≤ 1/10 |",
+            "| 1,000 watches with initial events over 10,000 objects, until all are synced | {mine:.1} s | {more}{theirs:.1} s | {} | ≤ 1/10 |",
             ratio(*mine, *theirs)
         );
         println!(
