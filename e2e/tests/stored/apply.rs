@@ -1,5 +1,7 @@
 //! kubectl apply: what the client merges works; what the server is to merge is refused, not done by halves.
 
+use std::slice;
+
 use anyhow::ensure;
 use bytes::Bytes;
 use http::Method;
@@ -14,15 +16,15 @@ fn kubectl_applies_on_its_side() {
         let here = house()?.namespace("applied")?;
         let mut one = flunder("one", "first");
         one["metadata"]["labels"] = json!({"a": "1", "b": "2"});
-        let said = here.send("apply", &[one.clone()])?;
+        let said = here.send("apply", slice::from_ref(&one))?;
         ensure!(said.trim() == "flunder.wardle.example.com/one created", "{said}");
-        let said = here.send("apply", &[one.clone()])?;
+        let said = here.send("apply", slice::from_ref(&one))?;
         ensure!(said.trim() == "flunder.wardle.example.com/one unchanged", "{said}");
         // What somebody else has added stays, what is no longer said goes.
         here.run("label flunder one c=3")?;
         one["metadata"]["labels"] = json!({"a": "one"});
         one["spec"]["flunderReference"] = json!("second");
-        let dry = here.send("apply --dry-run=server", &[one.clone()])?;
+        let dry = here.send("apply --dry-run=server", slice::from_ref(&one))?;
         ensure!(
             dry.trim() == "flunder.wardle.example.com/one configured (server dry run)",
             "{dry}"

@@ -1,6 +1,7 @@
 //! kubectl makes, reads, edits and explains stored objects.
 
 use std::os::unix::fs::PermissionsExt;
+use std::slice;
 
 use anyhow::{Result, ensure};
 use outrigger_e2e::wait::{LATER, until};
@@ -197,7 +198,7 @@ fn kubectl_edits_replaces_labels_and_annotates() {
         let chosen = here.run("get flunders -l colour=green,size!=small -o name")?;
         ensure!(chosen == "flunder.wardle.example.com/one\n", "{chosen}");
 
-        let stale = refused(here.send("replace", &[first.clone()]))?;
+        let stale = refused(here.send("replace", slice::from_ref(&first)))?;
         ensure!(
             stale.contains("(Conflict)")
                 && stale.contains("the object has been modified; please apply your changes to the latest version and try again"),
@@ -250,7 +251,7 @@ fn unknown_fields_are_refused_warned_of_or_dropped() {
         let here = house()?.namespace("strict")?;
         let mut odd = flunder("odd", "other");
         odd["spec"]["sherry"] = json!("dry");
-        let said = refused(here.send("create --validate=strict", &[odd.clone()]))?;
+        let said = refused(here.send("create --validate=strict", slice::from_ref(&odd)))?;
         ensure!(
             said.contains("(BadRequest)") && said.contains(r#"strict decoding error: unknown field "spec.sherry""#),
             "{said}"
