@@ -2,7 +2,7 @@
 //!
 //! Its certificate is signed by the cluster's authority for its IP address. A bearer token is judged by TokenReview, a client
 //! certificate by the cluster's authority, and either user must be allowed `get` on `nodes/stats` (SubjectAccessReview): so
-//! `deploy/rbac.yaml` is tested on the way. Without either, 401.
+//! the RBAC of `deploy/metrics` is tested on the way. Without either, 401.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};

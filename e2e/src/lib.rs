@@ -3,7 +3,7 @@
 //! `e2e/control-plane/build` makes the programs of the control plane; [`ControlPlane`] starts them on loopback with the
 //! complete aggregation layer. A [`Fleet`] is its nodes: it plays scheduler and kubelet for every pod, and each node answers
 //! `/stats/summary` with a load that the test chose ([`load`]) or with what a real kubelet once said ([`recording`]).
-//! [`Outrigger`] runs the binary with exactly the rights of `deploy/rbac.yaml`; a [`Peer`] is the same API by upstream's own
+//! [`Outrigger`] runs the binary with exactly the rights of `deploy/metrics`; a [`Peer`] is the same API by upstream's own
 //! library, and a [`Sample`] upstream's own API server, to compare with ([`differential`]).
 //!
 //! Promises: nothing outside one scratch folder is written, no privilege is needed, everything listens on 127/8, and

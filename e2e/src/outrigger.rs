@@ -1,4 +1,4 @@
-//! The binary under test, as a cluster runs it: its own ServiceAccount with the rights of `deploy/rbac.yaml`, a Service in front
+//! The binary under test, as a cluster runs it: its own ServiceAccount with the rights of `deploy/metrics`, a Service in front
 //! of it, and APIServices that name its own authority.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +19,9 @@ use crate::wait::{SOON, until};
 
 /// Service and ServiceAccount have metrics-server's names: its manifests upgrade in place.
 const NAME: &str = "metrics-server";
+
+/// Where `deploy/metrics` says what the ServiceAccount may do.
+const RBAC: [&str; 2] = ["base/rbac.yaml", "components/own-authority/rbac.yaml"];
 
 /// How to run it.
 #[derive(Debug, Clone)]
@@ -101,7 +104,21 @@ pub fn test_guest(name: &str) -> PathBuf {
     built("OUTRIGGER_TEST_GUESTS", "target/test-guests").join(format!("{name}.wasm"))
 }
 
-/// Applies `deploy/rbac.yaml` and returns a kubeconfig with a token of the ServiceAccount, as a pod would have it.
+/// The binary under test (`OUTRIGGER_BIN`, or the debug build).
+///
+/// # Errors
+/// There is none.
+pub fn binary() -> Result<PathBuf> {
+    let binary = built("OUTRIGGER_BIN", "target/debug/outrigger");
+    ensure!(
+        binary.is_file(),
+        "{} is missing: build it (cargo build -p outrigger) or set OUTRIGGER_BIN",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// Applies the RBAC of `deploy/metrics` and returns a kubeconfig with a token of the ServiceAccount, as a pod would have it.
 ///
 /// # Errors
 /// kube-apiserver refuses it.
@@ -118,14 +135,18 @@ pub fn account_named(control_plane: &ControlPlane, name: &str) -> Result<PathBuf
     kubeconfig_of(control_plane, name)
 }
 
-/// `deploy/rbac.yaml` for a ServiceAccount of this name.
+/// The RBAC of `deploy/metrics` for a ServiceAccount of this name.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn rbac(name: &str) -> Result<String> {
-    let file = repository().join("deploy/rbac.yaml");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(text.replace(NAME, name))
+    let mut all = String::new();
+    for file in RBAC {
+        let file = repository().join("deploy/metrics").join(file);
+        all += &std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        all += "---\n";
+    }
+    Ok(all.replace(NAME, name))
 }
 
 fn kubeconfig_of(control_plane: &ControlPlane, name: &str) -> Result<PathBuf> {
@@ -180,12 +201,7 @@ impl Outrigger {
     }
 
     fn begin(control_plane: &ControlPlane, kubeconfig: &Path, options: &Options, serving: Option<&Pair>) -> Result<Self> {
-        let binary = built("OUTRIGGER_BIN", "target/debug/outrigger");
-        ensure!(
-            binary.is_file(),
-            "{} is missing: build it (cargo build -p outrigger) or set OUTRIGGER_BIN",
-            binary.display()
-        );
+        let binary = binary()?;
         let folder = scratch::folder(&options.name)?;
         let plugins = scratch::folder(&format!("{}/plugins", options.name))?;
         for plugin in &options.plugins {

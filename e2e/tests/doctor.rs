@@ -180,8 +180,7 @@ fn house() -> Result<(&'static House, MutexGuard<'static, ()>)> {
 }
 
 fn rbac() -> Result<String> {
-    let path = outrigger_e2e::control_plane::repository().join("deploy/rbac.yaml");
-    Ok(std::fs::read_to_string(path)?)
+    outrigger_e2e::outrigger::rbac("metrics-server")
 }
 
 fn bundle(ca: &Path) -> Result<String> {
