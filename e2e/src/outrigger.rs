@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, free_port, repository};
 use crate::http::Client;
@@ -149,6 +149,49 @@ pub fn rbac(name: &str) -> Result<String> {
     Ok(all.replace(NAME, name))
 }
 
+/// The Service with this address, and an APIService for each version of the group; what these say of trust is the caller's.
+///
+/// # Errors
+/// kube-apiserver refuses one of them.
+pub fn register(
+    control_plane: &ControlPlane,
+    service: &str,
+    at: SocketAddr,
+    group: &str,
+    versions: &[&str],
+    trust: &Value,
+) -> Result<()> {
+    let (port, mut items) = (at.port(), Vec::new());
+    items.push(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": "kube-system"},
+        "spec": {"clusterIP": at.ip().to_string(), "ports": [{"name": "https", "port": port}]},
+    }));
+    // Never dialled: the availability check only wants one endpoint, and none may be a loopback address.
+    items.push(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": service, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"name": "https", "port": port}],
+        "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
+    }));
+    for (i, version) in versions.iter().enumerate() {
+        let mut spec = json!({
+            "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100 - i,
+            "service": {"name": service, "namespace": "kube-system", "port": port},
+        });
+        if let (Some(spec), Some(trust)) = (spec.as_object_mut(), trust.as_object()) {
+            spec.extend(trust.clone());
+        }
+        items.push(json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("{version}.{group}")},
+            "spec": spec,
+        }));
+    }
+    control_plane
+        .kubectl()?
+        .apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+    Ok(())
+}
+
 fn kubeconfig_of(control_plane: &ControlPlane, name: &str) -> Result<PathBuf> {
     let folder = match name {
         NAME => "account".to_owned(),
@@ -287,33 +330,9 @@ impl Outrigger {
         group: &str,
         versions: &[&str],
     ) -> Result<()> {
-        let (port, mut items) = (at.port(), Vec::new());
-        items.push(json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": "kube-system"},
-            "spec": {"clusterIP": at.ip().to_string(), "ports": [{"name": "https", "port": port}]},
-        }));
-        // Never dialled: the availability check only wants one endpoint, and none may be a loopback address.
-        items.push(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": service, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": service}},
-            "ports": [{"name": "https", "port": port}],
-            "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true}}],
-        }));
         let bundle =
             BASE64_STANDARD.encode(std::fs::read(&self.ca).with_context(|| format!("cannot read {}", self.ca.display()))?);
-        for (i, version) in versions.iter().enumerate() {
-            items.push(json!({
-                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("{version}.{group}")},
-                "spec": {
-                    "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100 - i, "caBundle": bundle,
-                    "service": {"name": service, "namespace": "kube-system", "port": port},
-                },
-            }));
-        }
-        control_plane
-            .kubectl()?
-            .apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
-        Ok(())
+        register(control_plane, service, at, group, versions, &json!({"caBundle": bundle}))
     }
 
     /// A way straight to it, past the aggregator; it must show the certificate that the aggregator would want.

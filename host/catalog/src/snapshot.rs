@@ -256,6 +256,12 @@ impl Snapshot {
         self.groups.get(group).is_some_and(|g| g.contains_key(version))
     }
 
+    /// All that is served: group and version.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        let groups = self.groups.iter();
+        groups.flat_map(|(group, versions)| versions.keys().map(move |version| (group.as_str(), version.as_str())))
+    }
+
     /// The plugins, by name.
     #[must_use]
     pub fn plugins(&self) -> &BTreeMap<Arc<str>, Installed> {

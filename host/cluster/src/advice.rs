@@ -158,6 +158,19 @@ sentences! {
             "if the plugin shall reach objects: kubectl create clusterrole {name}:as-{plugin} --verb=impersonate \
              --resource=users,groups --resource-name=outrigger:plugin:{plugin} --resource-name=outrigger:plugins && \
              kubectl create clusterrolebinding {name}:as-{plugin} --clusterrole={name}:as-{plugin} --serviceaccount={of}";
+        /// The authority that replicas share cannot be read or renewed.
+        Fail CaSecretDenied { account, verbs, namespace, secret, name, of } = "ca-secret-denied",
+            "{account} may not {verbs} Secret {namespace}/{secret}, which --ca-secret names",
+            "grant it (deploy/metrics has the rule): kubectl create role {name}:{secret} -n {namespace} --verb={verbs} \
+             --resource=secrets --resource-name={secret} && kubectl create rolebinding {name}:{secret} -n {namespace} \
+             --role={name}:{secret} --serviceaccount={of}";
+        /// The authority that replicas share cannot be made.
+        Fail CaSecretNotMade { account, namespace, secret, name, of } = "ca-secret-not-made",
+            "there is no Secret {namespace}/{secret}, which --ca-secret names, and {account} may not create Secrets in {namespace}",
+            "make it empty, and it is filled: kubectl create secret generic {secret} -n {namespace} && kubectl label secret {secret} \
+             -n {namespace} app.kubernetes.io/managed-by=outrigger; or grant it: kubectl create role {name}:create-{secret} \
+             -n {namespace} --verb=create --resource=secrets && kubectl create rolebinding {name}:create-{secret} -n {namespace} \
+             --role={name}:create-{secret} --serviceaccount={of}";
         /// The token or certificate that we show kube-apiserver is none of its own.
         Fail CallerUnknown {} = "caller-unknown",
             "kube-apiserver does not know who we are (401)",
@@ -283,6 +296,31 @@ impl Account {
     pub fn may_not_read_trust(&self) -> Advice {
         Advice::TrustDenied {
             account: self.said.clone(),
+            name: self.name.clone(),
+            of: self.of.clone(),
+        }
+    }
+
+    /// See [`Advice::CaSecretDenied`].
+    #[must_use]
+    pub fn may_not_keep_secret(&self, verbs: &str, namespace: &str, secret: &str) -> Advice {
+        Advice::CaSecretDenied {
+            account: self.said.clone(),
+            verbs: verbs.into(),
+            namespace: namespace.into(),
+            secret: secret.into(),
+            name: self.name.clone(),
+            of: self.of.clone(),
+        }
+    }
+
+    /// See [`Advice::CaSecretNotMade`].
+    #[must_use]
+    pub fn may_not_create_secret(&self, namespace: &str, secret: &str) -> Advice {
+        Advice::CaSecretNotMade {
+            account: self.said.clone(),
+            namespace: namespace.into(),
+            secret: secret.into(),
             name: self.name.clone(),
             of: self.of.clone(),
         }

@@ -7,6 +7,8 @@
 //! | [`followed`] | what plugins follow, with their own identity: who is told, and a store to read from |
 //! | [`election`], [`lease`] | which of several replicas leads |
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
+//! | [`ca_secret`] | the Secret in which replicas keep their authority |
+//! | [`registration`] | the APIServices that lead here, and their `caBundle` |
 //! | [`trust`] | whom kube-apiserver says to believe: the front-proxy CA and its headers |
 //! | [`reviews`] | "may they?" and "who is this?", asked of kube-apiserver |
 //! | [`persona`], [`objects`] | objects for plugins, each under an identity of its own, asked for one by one |
@@ -20,6 +22,7 @@
 pub mod advice;
 mod anybody;
 pub mod backoff;
+pub mod ca_secret;
 mod causes;
 pub mod client;
 mod dial;
@@ -38,6 +41,7 @@ pub mod nodes;
 pub mod objects;
 pub mod persona;
 pub mod pods;
+pub mod registration;
 pub mod reviews;
 #[cfg(test)]
 mod scripted;
@@ -48,6 +52,7 @@ mod weight;
 
 pub use advice::{Account, Advice};
 pub use anybody::Anybody;
+pub use ca_secret::CaSecret;
 pub use causes::causes;
 pub use client::{ClientError, Cluster, ClusterOptions, connect, connect_as};
 pub use election::{Election, ElectionOptions};
@@ -61,5 +66,6 @@ pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use objects::{ObjectError, ObjectPath, Page, PluginObjects};
 pub use persona::Persona;
 pub use pods::PodIndex;
+pub use registration::{Register, Registration, RegistrationOptions};
 pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
 pub use trust::{RequestHeaderTrust, TrustError};

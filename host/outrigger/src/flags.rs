@@ -126,6 +126,9 @@ pub(crate) struct Serve {
     pub(crate) keeping: crate::keeping::Flags,
 
     /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
+    #[command(flatten)]
+    pub(crate) ca: crate::ca::Flags,
+
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }
@@ -458,7 +461,7 @@ pub(crate) struct Doctor {
     pub(crate) output: String,
 }
 
-fn namespaced(text: &str) -> Result<(String, String), String> {
+pub(crate) fn namespaced(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok((namespace.into(), name.into()))

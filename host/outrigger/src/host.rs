@@ -14,8 +14,8 @@ use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{NamespaceIndex, ReadMetrics, Resources};
 use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, Tls,
-    TlsOptions, process,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, SharedCa,
+    Tls, TlsOptions, process,
 };
 use outrigger_storage::{LiveIndex, Shelf};
 use prometheus_client::metrics::gauge::Gauge;
@@ -53,6 +53,8 @@ pub(crate) struct World {
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     pub(crate) certificates: Arc<Certificates>,
+    /// What `certificates` shows, if replicas share an authority.
+    pub(crate) shared_ca: Option<Arc<SharedCa>>,
     pub(crate) trust: SharedTrust,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
@@ -210,7 +212,7 @@ impl Host {
         let chain = Chain::new(ChainParts {
             authenticator: door.authenticator,
             authorizer: door.authorizer,
-            health: self.health(shutdown.clone()),
+            health: self.health(shutdown.clone(), door.shared_ca),
             metrics,
             registry: Arc::new(registry),
             version,
@@ -232,11 +234,15 @@ impl Host {
     }
 
     /// metrics-server's checks under metrics-server's names, and our own.
-    fn health(&self, shutdown: CancellationToken) -> Health {
+    fn health(&self, shutdown: CancellationToken, shared_ca: Option<Arc<SharedCa>>) -> Health {
         let (scanned, synced, collectors) = (self.scanned.clone(), self.synced.clone(), self.collectors.clone());
         let (catalog, passed, loaded) = (self.catalog.clone(), AtomicBool::new(false), self.scanned.clone());
         let (begun, kept) = (Instant::now(), self.catalog.clone());
-        Health::new(shutdown)
+        let health = match shared_ca {
+            Some(ca) => Health::new(shutdown).readyz("serving-ca", move || ca.check()),
+            None => Health::new(shutdown),
+        };
+        health
             .readyz("plugins-loaded", move || {
                 scanned
                     .load(Ordering::Acquire)

@@ -2,6 +2,7 @@
 //!
 //! This crate is the binary: it reads flags, wires the rooms, runs, drains. Anything with an idea in it lives in a room.
 
+mod ca;
 mod debug;
 mod doctor;
 mod flags;

@@ -74,6 +74,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
     let door = Door {
         address: flags.listen,
         certificates,
+        shared_ca: None,
         authenticator: Authenticator::new(trust.clone(), None, true).measured(measured.clone()),
         trust,
         authorizer: Authorizer::local(&authorize::Options::default())?.measured(measured),

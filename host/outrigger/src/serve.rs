@@ -75,9 +75,18 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     host.control(&tasks, watches, leading, &shutdown, over);
 
     let trust = trusted(&flags.authentication, &authentication, &tasks, &end).await?;
-    let certificates = Certificates::open_with(source(&flags.serving), flags.serving.tls_sni_cert_key.clone()).await?;
+    let names = names(&flags.serving);
+    let own = if flags.ca.lends() {
+        Source::Lent { names: names.clone() }
+    } else {
+        source(&flags.serving, names.clone())
+    };
+    let certificates = Certificates::open_with(own, flags.serving.tls_sni_cert_key.clone()).await?;
     let (fresh, stop_fresh) = (certificates.clone(), end.clone());
     tasks.spawn(async move { fresh.keep_fresh(certificates::CHECK_EVERY, stop_fresh).await });
+    let shared_ca = flags
+        .ca
+        .keep(names, &main, host.catalog.clone(), &certificates, &tasks, &end)?;
 
     let measured = outrigger_auth::Metrics::register(&mut registry);
     let reviews = |client| Reviews::new(client).observed(Arc::new(Reviewing(measured.clone())));
@@ -103,6 +112,7 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     let door = Door {
         address: SocketAddr::new(flags.serving.bind_address, flags.serving.secure_port),
         certificates,
+        shared_ca,
         authenticator: Authenticator::new(trust.clone(), Some(bearer), true).measured(measured),
         trust,
         authorizer,
@@ -181,23 +191,26 @@ fn kubelet_options(flags: &flags::Kubelet, concurrency: usize) -> KubeletOptions
     }
 }
 
-fn source(flags: &flags::Serving) -> Source {
+/// What our own certificates are for.
+fn names(flags: &flags::Serving) -> Vec<String> {
+    let mut names = flags.cert_names.clone();
+    names.extend(["localhost".into(), "127.0.0.1".into()]);
+    if !flags.bind_address.is_unspecified() {
+        names.push(flags.bind_address.to_string());
+    }
+    names
+}
+
+fn source(flags: &flags::Serving, names: Vec<String>) -> Source {
     match (&flags.tls_cert_file, &flags.tls_private_key_file) {
         (Some(certificate), Some(key)) => Source::Files {
             certificate: certificate.clone(),
             key: key.clone(),
         },
-        _ => {
-            let mut names = flags.cert_names.clone();
-            names.extend(["localhost".into(), "127.0.0.1".into()]);
-            if !flags.bind_address.is_unspecified() {
-                names.push(flags.bind_address.to_string());
-            }
-            Source::Own {
-                dir: Some(flags.cert_dir.clone()),
-                names,
-            }
-        }
+        _ => Source::Own {
+            dir: Some(flags.cert_dir.clone()),
+            names,
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use rcgen::{
 };
 
 /// Longer than anybody keeps a cluster without touching it.
-const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Clocks differ.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
@@ -47,6 +47,14 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError`] if the system gives no key.
     pub fn create(name: &str) -> Result<Self, AuthorityError> {
+        Self::create_at(name, SystemTime::now(), CA_LIFETIME)
+    }
+
+    /// The same for a time of its own.
+    ///
+    /// # Errors
+    /// As [`Authority::create`].
+    pub(crate) fn create_at(name: &str, now: SystemTime, lifetime: Duration) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate().map_err(|source| AuthorityError {
             what: "cannot make a key",
             source,
@@ -60,7 +68,7 @@ impl Authority {
             KeyUsagePurpose::CrlSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        lasting(&mut params, CA_LIFETIME);
+        lasting(&mut params, now, lifetime);
         let pem = params
             .self_signed(&key)
             .map_err(|source| AuthorityError {
@@ -105,11 +113,24 @@ impl Authority {
         self.issuer.key().serialize_pem()
     }
 
+    /// The public half of its key, as a certificate carries it.
+    pub(crate) fn public_key(&self) -> &[u8] {
+        self.issuer.key().public_key_raw()
+    }
+
     /// A serving certificate for DNS names and IP addresses.
     ///
     /// # Errors
     /// [`AuthorityError`] for an impossible name.
     pub fn serving(&self, names: &[String], lifetime: Duration) -> Result<PemPair, AuthorityError> {
+        self.serving_at(names, SystemTime::now(), lifetime)
+    }
+
+    /// The same, from another time than this.
+    ///
+    /// # Errors
+    /// As [`Authority::serving`].
+    pub(crate) fn serving_at(&self, names: &[String], now: SystemTime, lifetime: Duration) -> Result<PemPair, AuthorityError> {
         let mut params = CertificateParams::new(names).map_err(|source| AuthorityError {
             what: "cannot serve under such a name",
             source,
@@ -118,7 +139,7 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, names.first().map_or("outrigger", String::as_str));
-        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth, lifetime)
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth, now, lifetime)
     }
 
     /// A client certificate: the user is the common name, the group the organization (one: rcgen keeps one value per type).
@@ -132,13 +153,14 @@ impl Authority {
         if let Some(group) = group {
             params.distinguished_name.push(DnType::OrganizationName, group);
         }
-        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth, lifetime)
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth, SystemTime::now(), lifetime)
     }
 
     fn issue(
         &self,
         mut params: CertificateParams,
         usage: ExtendedKeyUsagePurpose,
+        now: SystemTime,
         lifetime: Duration,
     ) -> Result<PemPair, AuthorityError> {
         let key = KeyPair::generate().map_err(|source| AuthorityError {
@@ -148,7 +170,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
-        lasting(&mut params, lifetime);
+        lasting(&mut params, now, lifetime);
         let certificate = params.signed_by(&key, &self.issuer).map_err(|source| AuthorityError {
             what: "cannot sign the certificate",
             source,
@@ -176,8 +198,8 @@ impl std::fmt::Debug for PemPair {
     }
 }
 
-fn lasting(params: &mut CertificateParams, lifetime: Duration) {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn lasting(params: &mut CertificateParams, now: SystemTime, lifetime: Duration) {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(BACKDATED);
     params.not_after = epoch + now.saturating_add(lifetime);

@@ -7,6 +7,9 @@
 //! `apiserver.key`. An `apiserver.crt` there without a `ca.crt` is somebody's own pair: it is served and never written over, as
 //! upstream does it. Without a directory everything lives in memory, and the CA with it.
 //!
+//! A third way has no files at all: [`Source::Lent`] shows what somebody else hands in ([`crate::shared_ca`]), and until then a certificate
+//! that nobody vouches for, so that probes are answered from the start.
+//!
 //! Beside this main certificate there may be others for [`Named`] hosts; they are looked at in the same way.
 
 use std::io;
@@ -49,6 +52,11 @@ pub enum Source {
         /// The directory; made if it is missing.
         dir: Option<PathBuf>,
         /// DNS names and IP addresses: `SERVICE.NAMESPACE.svc`, `localhost`, `127.0.0.1`, …
+        names: Vec<String>,
+    },
+    /// Whatever is handed to [`Certificates::adopt`].
+    Lent {
+        /// As for our own.
         names: Vec<String>,
     },
 }
@@ -181,7 +189,20 @@ impl Certificates {
         failed.map_or(Ok(changed), Err)
     }
 
+    /// Serves under this pair from the next handshake on.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if it cannot be used; what was served is served on.
+    pub fn adopt(&self, pair: PemPair) -> Result<(), CertificateError> {
+        let loaded = load(&self.provider, pair, Path::new("memory"))?;
+        self.current.store(Arc::new(loaded));
+        Ok(())
+    }
+
     async fn refresh_main(&self) -> Result<bool, CertificateError> {
+        if matches!(self.source, Source::Lent { .. }) {
+            return Ok(false);
+        }
         if matches!(&self.source, Source::Own { dir: None, names } if is_valid(&self.certificate_pem(), self.ca_pem().as_deref(), names))
         {
             return Ok(false);
@@ -260,6 +281,10 @@ async fn obtain(
             Ok((load(provider, pair, Path::new("memory"))?, Some(authority)))
         }
         Source::Own { dir: Some(dir), names } => own(provider, dir, names).await,
+        Source::Lent { names } => {
+            let pair = new_authority()?.serving(names, LIFETIME)?;
+            Ok((load(provider, pair, Path::new("memory"))?, None))
+        }
     }
 }
 
