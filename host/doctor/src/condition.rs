@@ -205,7 +205,8 @@ outrigger_cluster::sentences! {
         Fail KubeletCertificateName { node, wanted, names } = "kubelet-certificate-name",
             "the certificate of the kubelet of {node} is not for {wanted}{names}",
             "set serverTLSBootstrap in the kubelet's configuration and approve its certificate request (kubectl get csr; kubectl certificate \
-             approve NAME), or put a type whose address the certificate names first in --kubelet-preferred-address-types";
+             approve NAME), or put a type whose address the certificate names first in --kubelet-preferred-address-types, or, if it names \
+             the node itself, give the host --kubelet-verify-by-node-name";
         /// Signer.
         Fail KubeletCertificateUntrusted { node } = "kubelet-certificate-untrusted",
             "the certificate of the kubelet of {node} is not signed by the cluster's CA",

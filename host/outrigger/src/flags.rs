@@ -353,6 +353,10 @@ pub(crate) struct Kubelet {
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
     pub(crate) kubelet_insecure_tls: bool,
 
+    /// A kubelet's certificate must be for its node's name, instead of the address that is dialled.
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub(crate) kubelet_verify_by_node_name: bool,
+
     /// CA of kubelets' certificates; the cluster's if absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubelet_certificate_authority: Option<PathBuf>,

@@ -181,6 +181,7 @@ fn kubelet_options(flags: &flags::Kubelet, concurrency: usize) -> KubeletOptions
         preferred_address_types: flags.kubelet_preferred_address_types.clone(),
         request_timeout: flags.kubelet_request_timeout,
         insecure_tls: flags.kubelet_insecure_tls,
+        verify_by_node_name: flags.kubelet_verify_by_node_name,
         certificate_authority: flags.kubelet_certificate_authority.clone(),
         client_certificate: flags.kubelet_client_certificate.clone(),
         client_key: flags.kubelet_client_key.clone(),

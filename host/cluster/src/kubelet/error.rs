@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use rustls::CertificateError;
 
+use super::Target;
 use crate::advice::Account;
 use crate::causes::causes;
 use crate::dial::DialTimeout;
@@ -53,19 +54,22 @@ pub enum KubeletError {
         /// What the system says.
         source: BoxError,
     },
-    /// The certificate is for other names than the one that was dialled.
+    /// The certificate is for other names than the one that it must be for.
     #[error(
         "the certificate of the kubelet of {node} is not for {host}{presented}. Kubelets that sign for themselves name their host \
-         name only. Cure: set serverTLSBootstrap in the kubelet's configuration and approve its certificate requests; or put a \
-         type whose address the certificate names first in --kubelet-preferred-address-types; or, for tests only, --kubelet-insecure-tls"
+         name only. Cure: set serverTLSBootstrap in the kubelet's configuration and approve its certificate requests; {}; or, for \
+         tests only, --kubelet-insecure-tls",
+        other_name(*.by_node_name)
     )]
     CertificateName {
         /// The node.
         node: String,
-        /// What was dialled.
+        /// What was dialled, or the node's name.
         host: String,
         /// `; it is for …`, or empty.
         presented: String,
+        /// It must be for the node's name.
+        by_node_name: bool,
     },
     /// The certificate is not signed by the CA that is trusted.
     #[error(
@@ -167,6 +171,16 @@ pub enum KubeletError {
     },
 }
 
+/// What else may be verified than this host.
+fn other_name(by_node_name: bool) -> &'static str {
+    if by_node_name {
+        "or leave out --kubelet-verify-by-node-name, if it names the node's address"
+    } else {
+        "or put a type whose address the certificate names first in --kubelet-preferred-address-types; or, if it names the node \
+         itself, give --kubelet-verify-by-node-name"
+    }
+}
+
 // === impl KubeletError ===
 
 impl KubeletError {
@@ -193,15 +207,15 @@ impl KubeletError {
     }
 
     /// The fact behind a failed request: before the answer's head.
-    pub(super) fn of_request(node: &str, host: &str, at: &str, error: hyper_util::client::legacy::Error) -> Self {
-        let node = node.to_owned();
+    pub(super) fn of_request(node: &str, target: &Target, error: hyper_util::client::legacy::Error) -> Self {
+        let (node, at) = (node.to_owned(), &target.at);
         if let Some(tls) = find::<rustls::Error>(&error) {
-            return Self::of_tls(node, host, at, tls.clone());
+            return Self::of_tls(node, target, tls.clone());
         }
         if error.is_connect() || find::<DialTimeout>(&error).is_some() {
             return Self::Unreachable {
                 node,
-                at: at.to_owned(),
+                at: at.clone(),
                 source: error.into(),
             };
         }
@@ -211,20 +225,21 @@ impl KubeletError {
         }
     }
 
-    fn of_tls(node: String, host: &str, at: &str, source: rustls::Error) -> Self {
+    fn of_tls(node: String, target: &Target, source: rustls::Error) -> Self {
         use CertificateError as C;
         let rustls::Error::InvalidCertificate(certificate) = &source else {
             return Self::Tls {
                 node,
-                at: at.to_owned(),
+                at: target.at.clone(),
                 source,
             };
         };
         match certificate {
             C::NotValidForName => Self::CertificateName {
                 node,
-                host: host.to_owned(),
+                host: target.host.clone(),
                 presented: String::new(),
+                by_node_name: target.by_node_name,
             },
             C::NotValidForNameContext { presented, .. } => {
                 let presented = match presented.as_slice() {
@@ -233,8 +248,9 @@ impl KubeletError {
                 };
                 Self::CertificateName {
                     node,
-                    host: host.to_owned(),
+                    host: target.host.clone(),
                     presented,
+                    by_node_name: target.by_node_name,
                 }
             }
             C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => {

@@ -10,6 +10,10 @@
 //!                            NoSuchNode  NoAddress      Busy                   Unreachable, Tls, 401 …       TooLarge
 //! ```
 //!
+//! By default a kubelet's certificate must be for the address that is dialled, as upstream. With `--kubelet-verify-by-node-name` it
+//! must be for the node's name, which kubelets that sign for themselves, and many installers, put there and nothing else. The URI
+//! then has the name, and a directory the address, so a connection that was verified for one node never carries another's question.
+//!
 //! metrics-server's annotation `metrics.k8s.io/resource-metrics-path` is deliberately not honoured: nodes may annotate
 //! themselves, and the path would be theirs to choose.
 
@@ -40,7 +44,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Directory};
 use crate::material::Followed;
 use crate::nodes::{Node, NodeIndex, NodeLookup};
 
@@ -102,8 +106,9 @@ impl KubeletClient {
         let access = Arc::new(access);
         let (for_tls, for_token) = (Arc::clone(&access), Arc::clone(&access));
         let timeout = options.request_timeout;
+        let directory = options.verify_by_node_name.then(|| directory(&options, Arc::clone(&nodes)));
         let http = Followed::new("TLS files for kubelets", access.tls_files(), move || {
-            Ok(http(for_tls.tls()?, timeout))
+            Ok(http(for_tls.tls()?, timeout, directory.clone()))
         })?;
         let authorization = Followed::new("the token for kubelets", access.token_file(), move || {
             if for_token.plain {
@@ -182,7 +187,7 @@ impl KubeletClient {
 
     async fn ask(&self, node: &str, target: Target) -> Result<Bytes, KubeletError> {
         let mut request = Request::new(Empty::new());
-        *request.uri_mut() = target.uri;
+        *request.uri_mut() = target.uri.clone();
         request
             .headers_mut()
             .insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -195,7 +200,7 @@ impl KubeletClient {
             .get()
             .request(request)
             .await
-            .map_err(|error| KubeletError::of_request(node, &target.host, &target.at, error))?;
+            .map_err(|error| KubeletError::of_request(node, &target, error))?;
         let (head, body) = answer.into_parts();
         if head.status == StatusCode::OK {
             return read(node, &head.headers, body, self.options.max_response_bytes).await;
@@ -247,7 +252,13 @@ pub fn forget_gone(nodes: &NodeIndex, observer: Arc<dyn KubeletObserver>, cancel
     })
 }
 
-fn http(tls: rustls::ClientConfig, request_timeout: Duration) -> Http {
+/// Where a node is dialled, by its name.
+fn directory(options: &KubeletOptions, nodes: Arc<dyn NodeLookup>) -> Directory {
+    let types = options.preferred_address_types.clone();
+    Arc::new(move |name| nodes.node(name)?.address(&types).map(str::to_owned))
+}
+
+fn http(tls: rustls::ClientConfig, request_timeout: Duration, directory: Option<Directory>) -> Http {
     // A connection that died is found and closed within the first request that fails on it: pinged after 2/5 of the
     // timeout, given up after another 2/5. One kept connection per node is enough: a node is asked once per tick.
     let part = request_timeout.mul_f64(0.4);
@@ -259,16 +270,21 @@ fn http(tls: rustls::ClientConfig, request_timeout: Duration) -> Http {
         .http2_keep_alive_interval(part)
         .http2_keep_alive_timeout(part)
         .http2_max_header_list_size(64 << 10)
-        .build(Dialer::new(tls, None, request_timeout.mul_f64(0.75)))
+        .build(match (directory, request_timeout.mul_f64(0.75)) {
+            (Some(directory), within) => Dialer::by(directory, tls, within),
+            (None, within) => Dialer::new(tls, None, within),
+        })
 }
 
 /// Where a question goes.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
     uri: Uri,
-    /// The host as dialled, unbracketed.
+    /// What the certificate must be for: the host as dialled, unbracketed, or the node's name.
     host: String,
-    /// Host and port, for people.
+    /// It is the node's name.
+    by_node_name: bool,
+    /// Host and port as dialled, for people.
     at: String,
 }
 
@@ -300,10 +316,17 @@ impl Target {
             Err(_) => return Err(bad()),
         };
         let scheme = if plain { "http" } else { "https" };
-        let uri = format!("{scheme}://{at}{path}").parse().map_err(|_| bad())?;
+        let (host, authority) = if options.verify_by_node_name {
+            let name = Some(&*node.name).filter(|name| is_host_name(name)).ok_or_else(bad)?;
+            (name, format!("{name}:{port}"))
+        } else {
+            (host, at.clone())
+        };
+        let uri = format!("{scheme}://{authority}{path}").parse().map_err(|_| bad())?;
         Ok(Self {
             uri,
             host: host.to_owned(),
+            by_node_name: options.verify_by_node_name,
             at,
         })
     }

@@ -16,6 +16,8 @@ pub struct KubeletOptions {
     pub request_timeout: Duration,
     /// `--kubelet-insecure-tls`: believe any certificate. The token goes to whoever answers: for tests only.
     pub insecure_tls: bool,
+    /// `--kubelet-verify-by-node-name`: a kubelet's certificate must be for its node's name, whatever address is dialled.
+    pub verify_by_node_name: bool,
     /// `--kubelet-certificate-authority`: PEM file with the CA of kubelets' serving certificates; none for kube-apiserver's.
     pub certificate_authority: Option<PathBuf>,
     /// `--kubelet-client-certificate`: PEM file.
@@ -64,6 +66,7 @@ impl Default for KubeletOptions {
                 .into(),
             request_timeout: Duration::from_secs(10),
             insecure_tls: false,
+            verify_by_node_name: false,
             certificate_authority: None,
             client_certificate: None,
             client_key: None,
@@ -84,12 +87,13 @@ impl KubeletOptions {
         const CERT: &str = "--kubelet-client-certificate";
         const INSECURE: &str = "--kubelet-insecure-tls";
         const COMPLETELY: &str = "--deprecated-kubelet-completely-insecure";
+        const BY_NAME: &str = "--kubelet-verify-by-node-name";
         let (ca, key, cert) = (
             self.certificate_authority.is_some(),
             self.client_key.is_some(),
             self.client_certificate.is_some(),
         );
-        let completely = self.completely_insecure;
+        let (completely, by_name) = (self.completely_insecure, self.verify_by_node_name);
         let checks = [
             (ca && self.insecure_tls, OptionsError::Both(CA, INSECURE)),
             (key != cert, OptionsError::HalfKeyPair),
@@ -97,6 +101,8 @@ impl KubeletOptions {
             (cert && completely, OptionsError::Both(CERT, COMPLETELY)),
             (self.insecure_tls && completely, OptionsError::Both(INSECURE, COMPLETELY)),
             (ca && completely, OptionsError::Both(CA, COMPLETELY)),
+            (by_name && self.insecure_tls, OptionsError::Both(BY_NAME, INSECURE)),
+            (by_name && completely, OptionsError::Both(BY_NAME, COMPLETELY)),
             (self.request_timeout.is_zero(), OptionsError::Timeout),
             (self.max_response_bytes == 0, OptionsError::ResponseBytes),
             (self.max_in_flight == 0, OptionsError::InFlight),
@@ -116,7 +122,7 @@ mod tests {
     #[test]
     fn contradictions() {
         type Change = fn(&mut KubeletOptions);
-        let cases: [(&str, Change, &[&str]); 12] = [
+        let cases: [(&str, Change, &[&str]); 15] = [
             ("defaults", |_| {}, &[]),
             ("insecure alone", |o| o.insecure_tls = true, &[]),
             ("completely insecure alone", |o| o.completely_insecure = true, &[]),
@@ -174,6 +180,23 @@ mod tests {
                     o.certificate_authority = Some("ca".into());
                 },
                 &["cannot use both --kubelet-certificate-authority and --deprecated-kubelet-completely-insecure"],
+            ),
+            ("by name alone", |o| o.verify_by_node_name = true, &[]),
+            (
+                "by name, and not at all",
+                |o| {
+                    o.verify_by_node_name = true;
+                    o.insecure_tls = true;
+                },
+                &["cannot use both --kubelet-verify-by-node-name and --kubelet-insecure-tls"],
+            ),
+            (
+                "by name, and without TLS",
+                |o| {
+                    o.verify_by_node_name = true;
+                    o.completely_insecure = true;
+                },
+                &["cannot use both --kubelet-verify-by-node-name and --deprecated-kubelet-completely-insecure"],
             ),
             (
                 "no time",

@@ -323,6 +323,62 @@ async fn a_name_that_is_dialled_is_what_must_be_certified() {
 }
 
 #[tokio::test]
+async fn a_nodes_name_may_be_what_is_certified() {
+    let ca = Ca::new("kubelets");
+    let by_name = || KubeletOptions {
+        verify_by_node_name: true,
+        ..options()
+    };
+    let two = |first: SocketAddr, second: SocketAddr| -> Arc<dyn NodeLookup> {
+        let named = |name: &str, at| {
+            Arc::new(Node {
+                name: name.into(),
+                ..Node::clone(&nodes(at).node("n1").unwrap())
+            })
+        };
+        Arc::new(vec![named("n1", first), named("n2.example.com", second)])
+    };
+    let ask = |nodes: Arc<dyn NodeLookup>, options: KubeletOptions| {
+        KubeletClient::new(options, access(ca.authority()), "test", nodes, Arc::new(())).unwrap()
+    };
+    let first = serve(Some(ca.serving(&["n1"], |_| {})), saying(200, "first")).await;
+    let second = serve(Some(ca.serving(&["n2.example.com"], |_| {})), saying(200, "second")).await;
+
+    let client = ask(two(first.at, second.at), by_name());
+    for _ in 0..2 {
+        assert_eq!(client.summary("n1", true, soon()).await.unwrap(), "first");
+        assert_eq!(client.summary("n2.example.com", true, soon()).await.unwrap(), "second");
+    }
+    assert_eq!(first.connections.load(Ordering::SeqCst), 1, "connections are kept");
+
+    // n1 says that it lives where n2 does: the connection that is there was verified for another.
+    let client = ask(two(second.at, second.at), by_name());
+    assert_eq!(client.summary("n2.example.com", true, soon()).await.unwrap(), "second");
+    let error = client.summary("n1", true, soon()).await.unwrap_err();
+    assert_eq!(error.reason(), "certificate_name", "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("is not for n1; it is for DnsName(\"n2.example.com\")")
+            && said.contains("leave out --kubelet-verify-by-node-name"),
+        "{said}"
+    );
+
+    // By address, the same kubelets are not believed, and the sentence knows what would help.
+    let error = ask(two(first.at, second.at), options())
+        .summary("n1", true, soon())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("give --kubelet-verify-by-node-name"), "{error}");
+
+    let by_address = serve(Some(ca.serving(&["127.0.0.1"], |_| {})), saying(200, "never heard")).await;
+    let error = ask(nodes(by_address.at), by_name())
+        .summary("n1", true, soon())
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "certificate_name", "{error}");
+}
+
+#[tokio::test]
 async fn refusals_and_redirects() {
     let ca = Ca::new("kubelets");
     let followed = serve(Some(ca.serving(&["127.0.0.1"], |_| {})), saying(200, "stolen")).await;
@@ -680,9 +736,13 @@ fn targets() {
         port: 1234,
         ..KubeletOptions::default()
     };
+    let by_name = KubeletOptions {
+        verify_by_node_name: true,
+        ..KubeletOptions::default()
+    };
     let ip = |a| [("InternalIP", a)];
     type Expected = Result<&'static str, &'static str>;
-    let cases: [(&str, &[(&str, &str)], Option<u16>, &KubeletOptions, bool, Expected); 12] = [
+    let cases: [(&str, &[(&str, &str)], Option<u16>, &KubeletOptions, bool, Expected); 14] = [
         (
             "IPv4",
             &ip("10.0.0.1"),
@@ -739,6 +799,15 @@ fn targets() {
             true,
             Ok("http://10.0.0.1:1234/stats/summary"),
         ),
+        (
+            "by the node's name",
+            &ip("10.0.0.1"),
+            None,
+            &by_name,
+            false,
+            Ok("https://n1:10250/stats/summary"),
+        ),
+        ("by its name, but nowhere", &[], None, &by_name, false, Err("no_address")),
         ("a path", &[("Hostname", "evil/x")], None, &flags, false, Err("no_address")),
         (
             "another authority",
