@@ -9,7 +9,8 @@ use outrigger_server::Named;
 
 /// Serves Kubernetes APIs from sandboxed WebAssembly plugins, beside kube-apiserver.
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version, max_term_width = 110)]
+// As with pflag, a flag that is given again counts as it was given last, and every verb has --version.
+#[command(name = "outrigger", version, propagate_version = true, args_override_self = true, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -532,15 +533,21 @@ mod tests {
             "--secure-port=10250",
             "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
             "--kubelet-use-node-status-port",
+            "--metric-resolution=60s",
+            // As a chart adds somebody's arguments to its own.
             "--metric-resolution=15s",
+            "--kubelet-insecure-tls",
+            "--kubelet-insecure-tls=false",
         ])
         .unwrap();
         let Verb::Serve(serve) = cli.verb else { panic!("not serve") };
-        assert!(serve.kubelet.kubelet_use_node_status_port);
+        assert!(serve.kubelet.kubelet_use_node_status_port && !serve.kubelet.kubelet_insecure_tls);
         assert_eq!(serve.plugins.metric_resolution, Some(Duration::from_secs(15)));
         assert_eq!(
             serve.kubelet.kubelet_preferred_address_types,
             ["InternalIP", "ExternalIP", "Hostname"]
         );
+        let version = Cli::try_parse_from(["outrigger", "serve", "--version"]).unwrap_err();
+        assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
     }
 }

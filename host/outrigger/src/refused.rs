@@ -11,8 +11,10 @@ const HISTORY: &str = "how much of the past is kept is said by --storage-history
 const NO_POLLS: &str = "objects are counted as they change, and nothing is polled";
 const NO_CHECKS: &str = "/livez and /readyz do not ask etcd";
 
+const ONE_STREAM: &str = "every line of the log is written at once, and all to standard error; leave the flag out";
+
 /// Flag and sentence; `docs/flags.md` has the same list.
-const REFUSED: [(&str, &str); 45] = [
+const REFUSED: &[(&str, &str)] = &[
     (
         "advertise-address",
         "the APIService names the Service that leads here; there is nothing to advertise",
@@ -41,6 +43,16 @@ const REFUSED: [(&str, &str); 45] = [
         "runtime-config-emulation-forward-compatible",
         "one version of the API is served, that of this binary",
     ),
+    (
+        "min-compatibility-version",
+        "one version of the API is served, that of this binary",
+    ),
+    ("vmodule", "RUST_LOG chooses what is logged by module; see --v for all of it"),
+    ("log-flush-frequency", ONE_STREAM),
+    ("log-json-split-stream", ONE_STREAM),
+    ("log-text-split-stream", ONE_STREAM),
+    ("log-json-info-buffer-size", ONE_STREAM),
+    ("log-text-info-buffer-size", ONE_STREAM),
     ("runtime-config", "what is served is what the plugins in --plugins declare"),
     ("etcd-servers-overrides", "all resources are kept in one place"),
     ("encryption-provider-config", NO_ENCRYPTION),
