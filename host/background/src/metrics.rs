@@ -30,6 +30,8 @@ pub(crate) struct Outcome {
 pub struct Metrics {
     pub(crate) ticks: Family<Outcome, Counter>,
     pub(crate) duration: Family<Of, Histogram>,
+    /// Those for a node, under metrics-server's name.
+    pub(crate) of_node: Histogram,
     pub(crate) complaints: Family<Of, Counter>,
     pub(crate) skipped: Family<Of, Counter>,
     pub(crate) board: Arc<Board>,
@@ -49,6 +51,10 @@ impl Metrics {
         let this = Self {
             ticks: Family::default(),
             duration: Family::new_with_constructor(buckets),
+            // Upstream's of a resolution of 15 s.
+            of_node: Histogram::new([
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 12.5, 15.0, 22.5, 30.0,
+            ]),
             complaints: Family::default(),
             skipped: Family::default(),
             board: Arc::default(),
@@ -63,6 +69,11 @@ impl Metrics {
             "outrigger_collector_tick_duration_seconds",
             "Time from the start of a tick to its rows, waiting for a place included",
             this.duration.clone(),
+        );
+        registry.register(
+            "metrics_server_manager_tick_duration_seconds",
+            "[ALPHA] The total time spent collecting and storing metrics in seconds: of one node here, which has a tick of its own",
+            this.of_node.clone(),
         );
         registry.register(
             "outrigger_collector_bad_rows",

@@ -176,9 +176,32 @@ impl Collector for RowSeries {
             let labels = [("plugin", plugin), ("resource", resource)];
             ConstGauge::new(count).encode(rows.encode_family(&labels)?)?;
         }
+        let points = |resource: &str, of: fn(&[u8]) -> usize| {
+            let mut tables = snapshot.tables().filter(|(_, name, _)| *name == resource);
+            tables.next().map(|(_, _, table)| {
+                let rows = table.snapshot();
+                rows.iter(SystemTime::now()).map(|entry| of(&entry.row.fields)).sum::<usize>()
+            })
+        };
+        let (nodes, containers) = (
+            points("metrics.k8s.io/nodes", |_| 1),
+            points("metrics.k8s.io/pods", |fields| {
+                fields.windows(USAGE.len()).filter(|w| *w == USAGE).count()
+            }),
+        );
+        if let (Some(nodes), Some(containers)) = (nodes, containers) {
+            let help = "[ALPHA] Number of metrics points stored.";
+            let mut family = encoder.encode_descriptor("metrics_server_storage_points", help, None, kind)?;
+            for (of, count) in [("node", nodes), ("container", containers)] {
+                ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX)).encode(family.encode_family(&[("type", of)])?)?;
+            }
+        }
         Ok(())
     }
 }
+
+/// A container's usage begins so, and nothing else of a PodMetrics does: within a text, quotes are escaped.
+const USAGE: &[u8] = b"\"usage\":";
 
 // === impl PluginSeries ===
 
@@ -304,5 +327,30 @@ impl Collector for PluginSeries {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_gone_leaves_no_series() {
+        let mut registry = Registry::default();
+        let series = KubeletSeries::register(&mut registry);
+        let text = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        series.request("a", Duration::from_millis(7), true);
+        series.request("b", Duration::from_millis(7), false);
+        series.gone("a");
+        let said = text();
+        assert!(!said.contains(r#"node="a""#) && said.contains(r#"node="b""#), "{said}");
+        for result in ["true", "false"] {
+            let line = format!("metrics_server_kubelet_request_total{{success=\"{result}\"}} 1");
+            assert!(said.contains(&line), "{line} is not in\n{said}");
+        }
     }
 }

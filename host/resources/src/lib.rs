@@ -7,6 +7,7 @@
 
 mod asked;
 mod failure;
+mod freshness;
 mod incoming;
 mod list;
 mod metrics;

@@ -71,6 +71,9 @@ impl Read<'_> {
             continue_token: &continued,
             remaining,
         };
+        if let Some(freshness) = self.freshness {
+            freshness.read(page.iter().map(|s| &*s.entry.row.fields), self.now);
+        }
         let objects: Vec<Object<'_>> = page.iter().map(|s| Object::of(s.entry, &s.labels)).collect();
         finish(self.shape(media, include).list(&meta, &objects), media)
     }

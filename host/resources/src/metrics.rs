@@ -1,5 +1,6 @@
 //! What reading counts: watches under upstream's names (apiserver `endpoints/metrics/metrics.go`), and the lists that they are polled from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_api::request_info::RequestInfo;
@@ -9,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::freshness::{Freshness, Shown};
+
 /// The families.
 #[derive(Debug, Clone)]
 pub struct ReadMetrics {
@@ -16,6 +19,7 @@ pub struct ReadMetrics {
     sizes: Family<Resource, Histogram, fn() -> Histogram>,
     lists: Family<Scoped, Histogram, fn() -> Histogram>,
     polls: Family<Polled, Counter>,
+    pub(crate) freshness: Arc<Freshness>,
 }
 
 /// Those of one watch.
@@ -70,6 +74,7 @@ impl ReadMetrics {
         registry.register("apiserver_watch_list_duration_seconds", lists, this.lists.clone());
         let polls = "Lists of virtual resources that were asked of plugins for all callers, by outcome: success or error";
         registry.register("outrigger_polls", polls, this.polls.clone());
+        registry.register_collector(Box::new(Shown(this.freshness.clone())));
         this
     }
 
@@ -118,6 +123,7 @@ impl Default for ReadMetrics {
             sizes: Family::new_with_constructor(|| Histogram::new(SIZES)),
             lists: Family::new_with_constructor(|| Histogram::new(LISTS)),
             polls: Family::default(),
+            freshness: Arc::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use outrigger_catalog::{Served, Unknown};
 use outrigger_storage::{Key, NotYet};
 
 use crate::Answer;
+use crate::freshness::Freshness;
 use crate::shape::{Object, Shape};
 
 /// The request.
@@ -27,6 +28,8 @@ pub(crate) struct Read<'a> {
     pub(crate) now: SystemTime,
     /// How long a plugin may take for what it must convert.
     pub(crate) deadline: Duration,
+    /// Hears how old what is handed out is.
+    pub(crate) freshness: Option<&'a Freshness>,
 }
 
 /// What the answer holds.
@@ -60,6 +63,7 @@ impl<'a> Read<'a> {
             pretty,
             now: SystemTime::now(),
             deadline: CONVERSION,
+            freshness: None,
         }
     }
 
@@ -100,6 +104,9 @@ impl<'a> Read<'a> {
         let key = Key::new(namespace, name);
         let entry = snapshot.get(&key, self.now).ok_or_else(|| self.no_such_row(&key))?;
         let include = self.include(media)?;
+        if let Some(freshness) = self.freshness {
+            freshness.read(std::iter::once(&*entry.row.fields), self.now);
+        }
         let mut out = Vec::with_capacity(OBJECT);
         self.shape(media, include)
             .write_one(&mut out, &Object::of(entry, &labels), true);

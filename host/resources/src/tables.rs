@@ -13,6 +13,7 @@ use outrigger_api::request_info::RequestInfo;
 use outrigger_api::status::Status;
 use outrigger_catalog::Served;
 
+use crate::freshness;
 use crate::list::PATIENCE;
 use crate::read::{Read, not_yet};
 use crate::stored::status;
@@ -66,7 +67,8 @@ impl Tables {
         accept: Option<&str>,
         pretty: bool,
     ) -> Result<Answer, Status> {
-        let read = Read::new(served, info, query, accept, pretty);
+        let mut read = Read::new(served, info, query, accept, pretty);
+        read.freshness = (served.resource.group == freshness::GROUP).then_some(&*self.metrics.freshness);
         let misplaced = !read.is_namespaced() && !info.namespace.is_empty();
         if !info.subresource.is_empty() || misplaced {
             return Err(Status::generic_not_found());

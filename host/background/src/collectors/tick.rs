@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use outrigger_api::manifest::Collector;
+use outrigger_api::manifest::{Collector, Each};
 use outrigger_catalog::Guest;
 use outrigger_sandbox::{CallError, Collected};
 use outrigger_storage::Row;
@@ -120,6 +120,9 @@ impl Collectors {
         let result = guest.collect(&job.collector, &job.target, state, deadline).await;
         let took = begun.elapsed();
         self.metrics.duration.get_or_create(&job.of()).observe(took.as_secs_f64());
+        if spec.each == Each::Node {
+            self.metrics.of_node.observe(took.as_secs_f64());
+        }
         let ended = match &result {
             Ok(collected) if is_rubbish(collected) => Ended::Failed,
             Ok(_) => Ended::Well,
