@@ -68,9 +68,12 @@
 //! autoscaler sees a change. So older samples serve only where the newest window is shorter than 10 s and inexact. *The
 //! kubelet's other endpoint, `/metrics/resource`*, which has milliseconds: twice the requests for what the summary tells.
 //!
-//! # What is not seen
-//! A node's clock that leaps forward by less than [`LONGEST_WINDOW`] makes one window too long, and so one
-//! rate too low. One that leaps back costs one rate: nothing is served until time goes on.
+//! # When clocks leap and machines boot
+//! A history knows the node's times alone; that a clock has leapt by more than sampling explains it is [told](History::leap), and
+//! forgets. A later time with a smaller counter, or an earlier one with a greater, tells it by itself. What a container's *start* dates is
+//! true only if the same clock dated both: after a leap, or when it was first seen in the future, it is remembered as no date, until
+//! there is another. So a clock that is set back an hour does not make every container look freshly started an hour later. A node
+//! that [boots](History::boot) starts anew even where its counter has overtaken the old one.
 
 use crate::time::SECOND;
 
@@ -82,6 +85,11 @@ pub const LONGEST_WINDOW: i64 = 600;
 pub(crate) const ONE_STEP: i64 = 20;
 /// Below this many seconds an inexact window gives way to an older sample.
 const SHORT: i64 = 10;
+/// Below this many seconds an inexact window, of which a second is unknown, makes no rate at all: at a resolution of one second a
+/// young container's would be off by any factor.
+const TOO_SHORT: i64 = 5;
+/// A machine has no more cores than this: what a node's counter can have gained since a boot.
+const MOST_CORES: u64 = 1_024;
 /// A container may be measured from its start between these ages in seconds: old enough for whole seconds to mean
 /// something (upstream's bound), young enough that the average since the start is the present.
 const YOUNG: std::ops::RangeInclusive<i64> = 10..=90;
@@ -122,7 +130,7 @@ pub enum Observed {
     Rate(Rate),
     /// The sample that was there before: what it brought then is still the newest.
     Repeat,
-    /// A sample that cannot be compared with anything yet.
+    /// A sample that cannot be compared yet: there is none before it, or too near.
     First,
 }
 
@@ -141,6 +149,10 @@ pub struct History {
     pub(crate) step: Step,
     /// Windows for which none is taken for exact; see the module.
     pub(crate) doubt: u8,
+    /// The start that was told last, in seconds since 1970; 0 if none was.
+    pub(crate) start: i64,
+    /// That start is of another clock than the samples.
+    pub(crate) undated: bool,
 }
 
 /// A counter at an instant.
@@ -181,8 +193,16 @@ impl History {
         if self.last.is_some_and(|l| l.time == time && l.counter == counter) {
             return Observed::Repeat;
         }
-        let start = start.filter(|s| *s > 0 && *s <= time);
-        self.forget_what_contradicts(time, counter, start);
+        let last = self.last.map(|l| l.time);
+        let start = start.filter(|s| *s > 0);
+        let known = start.is_none_or(|s| s == self.start);
+        self.start = start.unwrap_or(self.start);
+        self.undated = known && self.undated || start.is_some_and(|s| s > time);
+        let start = start.filter(|_| !self.undated);
+        if !known && start.is_some_and(|s| last.is_some_and(|last| s >= last)) {
+            self.forget();
+        }
+        self.forget_what_contradicts(time, counter);
         let reported = reported.unwrap_or(0);
         self.steady = if agree(self.reported, reported) {
             (self.steady + 1).min(STEADY_RUN)
@@ -206,18 +226,46 @@ impl History {
         self.last.map(|l| l.time)
     }
 
+    /// The node's clock has leapt: what was seen before it says nothing of what comes after, nor does the start of who lives now.
+    pub(crate) fn leap(&mut self, start: Option<i64>) {
+        self.forget();
+        self.start = start.unwrap_or(self.start);
+        self.undated = true;
+    }
+
+    /// The node says that it has booted then. If that is after the newest sample, and the counter can be of that boot, it begins anew. A
+    /// kubelet that takes the age of a cgroup for the boot is not believed: such a counter is older.
+    pub(crate) fn boot(&mut self, start: i64, time: i64, counter: u64) {
+        let after = self.last.is_some_and(|l| start >= l.time) && start <= time;
+        let most = u64::try_from(time - start + 1)
+            .unwrap_or(0)
+            .saturating_mul(MOST_CORES)
+            .saturating_mul(SECOND.unsigned_abs());
+        if after && counter <= most {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        (self.last, self.anchor, self.reported, self.steady) = (None, None, 0, 0);
+    }
+
     /// Drops samples that are not of this run, or that this clock has not reached.
-    fn forget_what_contradicts(&mut self, time: i64, counter: u64, start: Option<i64>) {
+    fn forget_what_contradicts(&mut self, time: i64, counter: u64) {
+        if self.last.is_some_and(|l| l.time > time && l.counter < counter) {
+            // More work done at an earlier time: the clock went back, by nobody knows how much.
+            self.forget();
+            self.undated = true;
+        }
         while let Some(last) = self.last
             && last.time >= time
         {
-            // The clock went back, or a second sample within one second.
+            // An older sample, or a second one within one second.
             self.last = self.anchor.take();
             self.reported = 0;
         }
         let Some(last) = self.last else { return };
-        let restarted = start.is_some_and(|s| s >= last.time);
-        if restarted || counter < last.counter || time - last.time > LONGEST_WINDOW {
+        if counter < last.counter || time - last.time > LONGEST_WINDOW {
             (self.last, self.anchor, self.reported) = (None, None, 0);
         }
     }
@@ -236,7 +284,7 @@ impl History {
         let long_enough = |base: &Sample| sample.time - base.time >= SHORT;
         let base = last.filter(long_enough).or(self.anchor.filter(long_enough));
         if base.is_none()
-            && let Some(start) = start.filter(|s| YOUNG.contains(&(sample.time - s)))
+            && let Some(start) = start.filter(|s| !self.undated && YOUNG.contains(&(sample.time - s)))
         {
             // From 0 at its start. The kubelet has no rate there to compare with: that the whole life fits its rate
             // is taken for a steady load.
@@ -248,7 +296,10 @@ impl History {
             };
             return Some(self.inexact(&born, sample, reported, true));
         }
-        let base = base.or(self.anchor).or(last)?;
+        let base = base
+            .or(self.anchor)
+            .or(last)
+            .filter(|base| sample.time - base.time >= TOO_SHORT)?;
         // A load in step with our own questions shows the same rate each time; a longer window tells.
         let steady = self.steady >= STEADY_RUN && self.anchor.is_none_or(|a| steady_window(&a, sample, reported).is_some());
         Some(self.inexact(&base, sample, reported, steady))

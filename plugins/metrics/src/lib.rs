@@ -6,6 +6,8 @@
 //!
 //! What it must never do: serve part of a pod, serve a rate that no counter backs, or lose a neighbour over one damaged entry.
 
+pub mod clocks;
+pub mod configuration;
 pub mod history;
 pub mod rates;
 pub mod rows;
@@ -17,6 +19,8 @@ mod tolerant;
 use outrigger_sdk::prelude::*;
 use outrigger_sdk::serde_json::{Value, json};
 
+use crate::clocks::Moment;
+use crate::configuration::Configuration;
 use crate::state::SCHEMA;
 use crate::summary::Summary;
 
@@ -33,10 +37,17 @@ impl Collector for Summaries {
     const STATE_SCHEMA: u32 = SCHEMA;
     type State = Bytes;
 
-    fn collect(host: &(impl Kubelet + Log), node: &str, last: Bytes) -> Result<Collected<Bytes>, Error> {
-        let answer = host.summary(node, Detail::CpuAndMemory)?;
+    fn collect(host: &(impl Kubelet + Config + Clock + Log), node: &str, last: Bytes) -> Result<Collected<Bytes>, Error> {
+        let configuration = Configuration::of(host)?;
+        let answer = host.summary(node, configuration.detail())?;
+        let read = Moment(host.monotonic());
         let summary = Summary::read(&answer).map_err(Error::failed)?;
-        let (next, samples) = rates::advance(state::State::read(&last.0), &summary);
+        let (next, samples) = rates::advance(state::State::read(&last.0), &summary, read);
+        if let Some(leap) = samples.leap {
+            host.info(format_args!(
+                "the clock of {node} has leapt by {leap} s; its rates start anew"
+            ));
+        }
         if samples.waiting > 0 {
             let pods = summary.pods.len();
             host.debug(format_args!(
@@ -44,7 +55,7 @@ impl Collector for Summaries {
                 samples.waiting
             ));
         }
-        Ok(Collected::new(rows::rows(node, &samples), Bytes(next.write())))
+        Ok(Collected::new(rows::rows(node, &samples, configuration), Bytes(next.write())))
     }
 }
 
@@ -67,6 +78,8 @@ fn about() -> Manifest {
             "kubelet",
             "reads CPU and memory of each node and its containers from /stats/summary",
         )
+        .needs("config", "is told which usage to serve besides: swap, ephemeral-storage")
+        .config(Configuration::schema())
         .resource(
             resource("NodeMetrics", rows::NODES, Scope::Cluster)
                 .shadow(Shadow::Nodes)

@@ -3,14 +3,16 @@
 //! Shape and order of the JSON fields, the canonical quantities, Go's duration text and the protobuf field numbers are
 //! upstream's to the byte (`k8s.io/metrics`, `metrics/v1beta1`), because clients decode them with upstream's types. Two
 //! things are better than upstream's: containers come by name and not in a random order, and JSON and protobuf say the
-//! same window.
+//! same window. Keys of a usage come in Go's order, by name; a Table has the columns of CPU and memory, whatever else is served.
 //!
 //! A tick makes hundreds of rows, so they are written straight into bytes.
 
 use std::io::Write as _;
 
+use outrigger_sdk::quantity::Quantity;
 use outrigger_sdk::{Row, quantity};
 
+use crate::configuration::Configuration;
 use crate::rates::{PodSample, Samples, Usage};
 use crate::time::{GoDuration, Rfc3339};
 
@@ -21,15 +23,15 @@ pub const PODS: &str = "pods";
 
 /// The rows of one tick: the node's, then its pods'.
 #[must_use]
-pub fn rows(node: &str, samples: &Samples<'_>) -> Vec<Row> {
+pub fn rows(node: &str, samples: &Samples<'_>, configuration: Configuration) -> Vec<Row> {
     let mut rows = Vec::with_capacity(samples.pods.len() + 1);
-    rows.extend(samples.node.map(|usage| node_row(node, &usage)));
-    rows.extend(samples.pods.iter().filter_map(pod_row));
+    rows.extend(samples.node.map(|usage| node_row(node, &usage, configuration)));
+    rows.extend(samples.pods.iter().filter_map(|pod| pod_row(pod, configuration)));
     rows
 }
 
-fn node_row(name: &str, usage: &Usage) -> Row {
-    let amount = Amount::of(usage);
+fn node_row(name: &str, usage: &Usage, configuration: Configuration) -> Row {
+    let amount = Amount::of(usage, configuration);
     let mut fields = Vec::with_capacity(128);
     open(&mut fields, usage);
     fields.extend_from_slice(b"\"usage\":");
@@ -45,7 +47,7 @@ fn node_row(name: &str, usage: &Usage) -> Row {
         .cells_raw(amount.cells(usage))
 }
 
-fn pod_row(pod: &PodSample<'_>) -> Option<Row> {
+fn pod_row(pod: &PodSample<'_>, configuration: Configuration) -> Option<Row> {
     let oldest = pod.oldest()?;
     let mut fields = Vec::with_capacity(96 + 96 * pod.containers.len());
     open(&mut fields, oldest);
@@ -54,7 +56,7 @@ fn pod_row(pod: &PodSample<'_>) -> Option<Row> {
     interval(&mut protobuf, oldest);
     let mut total = Amount::default();
     for (i, (name, usage)) in pod.containers.iter().enumerate() {
-        let amount = Amount::of(usage);
+        let amount = Amount::of(usage, configuration);
         if i > 0 {
             fields.push(b',');
         }
@@ -98,16 +100,32 @@ fn millis(usage: &Usage) -> u64 {
 struct Amount {
     nanocores: u64,
     memory: u64,
+    swap: Option<u64>,
+    storage: Option<u64>,
 }
 
 // === impl Amount ===
 
 impl Amount {
-    fn of(usage: &Usage) -> Self {
+    fn of(usage: &Usage, configuration: Configuration) -> Self {
         Self {
             nanocores: usage.rate.nanocores,
             memory: usage.memory,
+            swap: usage.swap.filter(|_| configuration.swap),
+            storage: usage.storage.filter(|_| configuration.ephemeral_storage),
         }
+    }
+
+    /// Keys and quantities, by key.
+    fn entries(&self) -> impl Iterator<Item = (&'static str, Quantity)> {
+        [
+            ("cpu", Some(quantity::cpu(self.nanocores))),
+            ("ephemeral-storage", self.storage.map(quantity::memory)),
+            ("memory", Some(quantity::memory(self.memory))),
+            ("swap", self.swap.map(quantity::memory)),
+        ]
+        .into_iter()
+        .filter_map(|(key, amount)| Some((key, amount?)))
     }
 
     fn add(&mut self, other: &Self) {
@@ -117,19 +135,20 @@ impl Amount {
 
     /// A ResourceList.
     fn json(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(b"{\"cpu\":\"");
-        to.extend_from_slice(quantity::cpu(self.nanocores).as_str().as_bytes());
-        to.extend_from_slice(b"\",\"memory\":\"");
-        to.extend_from_slice(quantity::memory(self.memory).as_str().as_bytes());
+        let mut before: &[u8] = b"{\"";
+        for (key, amount) in self.entries() {
+            to.extend_from_slice(before);
+            to.extend_from_slice(key.as_bytes());
+            to.extend_from_slice(b"\":\"");
+            to.extend_from_slice(amount.as_str().as_bytes());
+            before = b"\",\"";
+        }
         to.extend_from_slice(b"\"}");
     }
 
     /// A ResourceList: a map, so one entry {key = 1, value = 2} for each, and a Quantity is {string = 1}.
     fn protobuf(&self, to: &mut Vec<u8>, field: u8) {
-        for (name, amount) in [
-            ("cpu", quantity::cpu(self.nanocores)),
-            ("memory", quantity::memory(self.memory)),
-        ] {
+        for (name, amount) in self.entries() {
             let mut value = Vec::with_capacity(24);
             bytes(&mut value, 1, amount.as_str().as_bytes());
             let mut entry = Vec::with_capacity(40);
@@ -193,6 +212,8 @@ mod tests {
                 window: millis * 1_000_000,
             },
             memory,
+            swap: None,
+            storage: None,
         }
     }
 
@@ -211,9 +232,9 @@ mod tests {
         let samples = Samples {
             node: Some(usage(at, 10_000, 2_500_000_000, 1 << 30)),
             pods,
-            waiting: 0,
+            ..Samples::default()
         };
-        let rows = rows("n1", &samples);
+        let rows = rows("n1", &samples, Configuration::default());
         let [node, pod] = &rows[..] else { panic!("two rows") };
 
         assert_eq!(node.key(), ("nodes", "", "n1"));
@@ -250,6 +271,75 @@ mod tests {
             pod.protobuf_bytes().ends_with(&containers),
             "{}",
             pod.protobuf_bytes().escape_ascii()
+        );
+    }
+
+    /// What `k8s.io/metrics`' Go types write of the same usage: keys by name, in JSON and in protobuf.
+    #[test]
+    fn swap_and_storage_are_served_to_who_asked() {
+        let rich = Usage {
+            swap: Some(3 << 20),
+            storage: Some(12_288),
+            ..usage(1_795_260_493, 10_000, 50_000_000, 1 << 30)
+        };
+        let poor = Usage { swap: None, ..rich };
+        let served = |usage: Usage, swap, ephemeral_storage| {
+            let configuration = Configuration { swap, ephemeral_storage };
+            let row = node_row("n1", &usage, configuration);
+            let (_, json) = row.fields_json().split_once(r#""usage":"#).unwrap();
+            let keys = ["cpu", "ephemeral-storage", "memory", "swap"];
+            let in_protobuf = |key: &&str| row.protobuf_bytes().windows(key.len()).any(|w| w == key.as_bytes());
+            let keys: Vec<_> = keys.into_iter().filter(in_protobuf).collect();
+            assert_eq!(
+                row.cells_json(),
+                r#"["50m","1Gi","10s"]"#,
+                "columns are those of the manifest"
+            );
+            format!("{} {}", json.trim_end_matches('}'), keys.join(","))
+        };
+        for (usage, swap, storage, expected) in [
+            (rich, false, false, r#"{"cpu":"50m","memory":"1Gi" cpu,memory"#),
+            (
+                rich,
+                true,
+                false,
+                r#"{"cpu":"50m","memory":"1Gi","swap":"3Mi" cpu,memory,swap"#,
+            ),
+            (
+                rich,
+                false,
+                true,
+                r#"{"cpu":"50m","ephemeral-storage":"12Ki","memory":"1Gi" cpu,ephemeral-storage,memory"#,
+            ),
+            (
+                rich,
+                true,
+                true,
+                r#"{"cpu":"50m","ephemeral-storage":"12Ki","memory":"1Gi","swap":"3Mi" cpu,ephemeral-storage,memory,swap"#,
+            ),
+            (poor, true, false, r#"{"cpu":"50m","memory":"1Gi" cpu,memory"#),
+        ] {
+            assert_eq!(served(usage, swap, storage), expected);
+        }
+        let row = node_row(
+            "n1",
+            &rich,
+            Configuration {
+                swap: true,
+                ephemeral_storage: true,
+            },
+        );
+        let expected: Vec<u8> = [
+            &b"\x22\x0c\x0a\x03cpu\x12\x05\x0a\x0350m"[..],
+            b"\x22\x1b\x0a\x11ephemeral-storage\x12\x06\x0a\x0412Ki",
+            b"\x22\x0f\x0a\x06memory\x12\x05\x0a\x031Gi",
+            b"\x22\x0d\x0a\x04swap\x12\x05\x0a\x033Mi",
+        ]
+        .concat();
+        assert!(
+            row.protobuf_bytes().ends_with(&expected),
+            "{}",
+            row.protobuf_bytes().escape_ascii()
         );
     }
 }

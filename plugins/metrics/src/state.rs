@@ -2,7 +2,7 @@
 //!
 //! The host keeps the bytes and hands them back; it neither reads nor trusts them, and nor does this plugin: whatever is
 //! not exactly what [`State::write`] makes (another version, cut off, a number outside of what a sample can
-//! be) is an empty state, and costs one tick without rates. About 60 bytes a container: numbers are LEB128, an
+//! be) is an empty state, and costs one tick without rates. About 70 bytes a container: numbers are LEB128, an
 //! older sample is told by its distance from the newer. The size is bounded by the summary's, since every entity in it is
 //! written once.
 
@@ -11,7 +11,7 @@ use crate::rates::Usage;
 use crate::time::SECOND;
 
 /// The number of this layout, for the manifest. Old state is not carried over: it is worth one tick.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The last second of the year 9999, after which no time is valid.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -19,6 +19,8 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// What is remembered of one node.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct State<'a> {
+    /// When it was read, in seconds of the host's monotonic clock.
+    pub(crate) host: u64,
     pub(crate) node: Entity,
     /// By namespace and name.
     pub(crate) pods: Vec<PodState<'a>>,
@@ -39,6 +41,8 @@ pub(crate) struct Entity {
     pub(crate) history: History,
     /// What was served last.
     pub(crate) good: Option<Usage>,
+    /// When the newest sample was first seen, as [`State::host`].
+    pub(crate) seen: u64,
 }
 
 // === impl State ===
@@ -55,7 +59,8 @@ impl<'a> State<'a> {
     pub fn write(&self) -> Vec<u8> {
         let mut to = Writer(Vec::with_capacity(128 * (self.pods.len() + 1)));
         to.number(u64::from(SCHEMA));
-        to.entity(&self.node);
+        to.number(self.host);
+        to.entity(self.host, &self.node);
         to.count(self.pods.len());
         for pod in &self.pods {
             to.text(pod.namespace);
@@ -63,7 +68,7 @@ impl<'a> State<'a> {
             to.count(pod.containers.len());
             for (name, entity) in &pod.containers {
                 to.text(name);
-                to.entity(entity);
+                to.entity(self.host, entity);
             }
         }
         to.0
@@ -89,6 +94,9 @@ const LAST: u64 = 1;
 const ANCHOR: u64 = 2;
 const STEP: u64 = 4;
 const GOOD: u64 = 8;
+const UNDATED: u64 = 16;
+/// Above these bits.
+const DOUBT: u32 = 5;
 
 struct Writer(Vec<u8>);
 
@@ -115,7 +123,7 @@ impl Writer {
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn entity(&mut self, entity: &Entity) {
+    fn entity(&mut self, host: u64, entity: &Entity) {
         let History {
             last,
             anchor,
@@ -123,6 +131,8 @@ impl Writer {
             steady,
             step,
             doubt,
+            start,
+            undated,
         } = &entity.history;
         let anchor = anchor.filter(|_| last.is_some());
         let has = |present: bool, bit: u64| if present { bit } else { 0 };
@@ -131,8 +141,11 @@ impl Writer {
                 | has(anchor.is_some(), ANCHOR)
                 | has(step.seen > 0, STEP)
                 | has(entity.good.is_some(), GOOD)
-                | u64::from(*doubt) << 4,
+                | has(*undated, UNDATED)
+                | u64::from(*doubt) << DOUBT,
         );
+        self.natural(*start);
+        self.number(host.saturating_sub(entity.seen));
         if let Some(last) = last {
             self.natural(last.time);
             self.number(last.counter);
@@ -150,7 +163,7 @@ impl Writer {
             self.natural(step.longest);
             self.number(u64::from(step.seen));
         }
-        if let Some(Usage { time, rate, memory }) = &entity.good {
+        if let Some(Usage { time, rate, memory, .. }) = &entity.good {
             self.natural(*time);
             self.number(rate.nanocores);
             self.number(rate.window);
@@ -172,17 +185,18 @@ impl<'a> Reader<'a> {
         if self.number()? != u64::from(SCHEMA) {
             return None;
         }
-        let node = self.entity()?;
+        let host = self.number()?;
+        let node = self.entity(host)?;
         let pods = self.many(|from| {
             let (namespace, name) = (from.text()?, from.text()?);
-            let containers = from.many(|from| Some((from.text()?, from.entity()?)))?;
+            let containers = from.many(|from| Some((from.text()?, from.entity(host)?)))?;
             Some(PodState {
                 namespace,
                 name,
                 containers,
             })
         })?;
-        self.0.is_empty().then_some(State { node, pods })
+        self.0.is_empty().then_some(State { host, node, pods })
     }
 
     /// A list. A count is not believed further than the bytes that are there.
@@ -224,13 +238,16 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    fn entity(&mut self) -> Option<Entity> {
+    fn entity(&mut self, host: u64) -> Option<Entity> {
         let parts = self.number()?;
         let has = |bit| parts & bit != 0;
         let mut history = History {
-            doubt: u8::try_from(parts >> 4).ok()?,
+            doubt: u8::try_from(parts >> DOUBT).ok()?,
+            undated: has(UNDATED),
+            start: self.natural(LAST_SECOND)?,
             ..History::default()
         };
+        let seen = host.checked_sub(self.number()?)?;
         if has(LAST) {
             let (time, counter) = (self.natural(LAST_SECOND)?, self.number()?);
             let (earliest, latest) = self.bounds()?;
@@ -277,9 +294,11 @@ impl<'a> Reader<'a> {
                 time,
                 rate,
                 memory: self.number()?,
+                swap: None,
+                storage: None,
             });
         }
-        Some(Entity { history, good })
+        Some(Entity { history, good, seen })
     }
 
     fn bounds(&mut self) -> Option<(i64, i64)> {

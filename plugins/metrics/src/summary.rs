@@ -66,6 +66,11 @@ pub struct Stats {
     pub reported: Option<u64>,
     /// Memory: the working set in bytes.
     pub memory: Option<u64>,
+    /// Swap in bytes.
+    pub swap: Option<u64>,
+    /// Local storage in bytes, as the kubelet counts it against limits: what a container wrote to its root file system and to its
+    /// logs; of a node, what is used of the file system that pods share. Only the full summary has it.
+    pub storage: Option<u64>,
 }
 
 /// Why bytes are no summary.
@@ -139,6 +144,22 @@ struct Root<'a> {
     pods: Option<Option<Vec<Pod<'a>>>>,
 }
 
+/// A member of `containers`.
+#[derive(Default)]
+struct Listed<'a> {
+    name: Cow<'a, str>,
+    stats: Stats,
+    rootfs: Option<u64>,
+    logs: Option<u64>,
+}
+
+/// `node`.
+#[derive(Default)]
+struct Machine {
+    stats: Stats,
+    fs: Option<u64>,
+}
+
 /// `podRef`.
 #[derive(Default)]
 struct Reference<'a> {
@@ -160,10 +181,47 @@ struct Memory {
     working_set: Option<u64>,
 }
 
+/// `swap`.
+#[derive(Default)]
+struct Swap {
+    used: Option<u64>,
+}
+
+/// `fs`, `rootfs`, `logs`.
+#[derive(Default)]
+struct FileSystem {
+    used: Option<u64>,
+}
+
+/// What of the next value, a file system, is used.
+fn used<'de, A: MapAccess<'de>>(from: &mut A) -> Result<Option<u64>, A::Error> {
+    Ok(object(from)?.and_then(|FileSystem { used }| used))
+}
+
+impl<'a> From<Listed<'a>> for Container<'a> {
+    fn from(
+        Listed {
+            name,
+            stats,
+            rootfs,
+            logs,
+        }: Listed<'a>,
+    ) -> Self {
+        // Half of it would be a wrong value.
+        let storage = rootfs.zip(logs).map(|(rootfs, logs)| rootfs.saturating_add(logs));
+        Self {
+            name,
+            stats: Stats { storage, ..stats },
+        }
+    }
+}
+
 impl<'de> Members<'de> for Root<'de> {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, from: &mut A) -> Result<(), A::Error> {
         match key {
-            "node" => self.node = object(from)?,
+            "node" => {
+                self.node = object(from)?.map(|Machine { stats, fs }| Stats { storage: fs, ..stats });
+            }
             "pods" => {
                 self.pods = match from.next_value()? {
                     List::Null => None,
@@ -186,8 +244,8 @@ impl<'de> Members<'de> for Pod<'de> {
             }
             "startTime" => self.start = instant(from)?,
             "containers" => {
-                self.containers = match from.next_value()? {
-                    List::Of(containers) => containers,
+                self.containers = match from.next_value::<List<Listed<'de>>>()? {
+                    List::Of(containers) => containers.into_iter().map(Container::from).collect(),
                     List::Null => Vec::new(),
                     List::Other => vec![Container::default()],
                 }
@@ -209,10 +267,22 @@ impl<'de> Members<'de> for Reference<'de> {
     }
 }
 
-impl<'de> Members<'de> for Container<'de> {
+impl<'de> Members<'de> for Machine {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, from: &mut A) -> Result<(), A::Error> {
+        match key {
+            "fs" => self.fs = used(from)?,
+            _ => self.stats.member(key, from)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for Listed<'de> {
     fn member<A: MapAccess<'de>>(&mut self, key: &str, from: &mut A) -> Result<(), A::Error> {
         match key {
             "name" => self.name = text(from)?.unwrap_or_default(),
+            "rootfs" => self.rootfs = used(from)?,
+            "logs" => self.logs = used(from)?,
             _ => self.stats.member(key, from)?,
         }
         Ok(())
@@ -228,6 +298,7 @@ impl<'de> Members<'de> for Stats {
                 (self.time, self.counter, self.reported) = (time, counter, reported);
             }
             "memory" => self.memory = object(from)?.and_then(|Memory { working_set }| working_set),
+            "swap" => self.swap = object(from)?.and_then(|Swap { used }| used),
             _ => skip(from)?,
         }
         Ok(())
@@ -256,6 +327,26 @@ impl<'de> Members<'de> for Memory {
     }
 }
 
+impl<'de> Members<'de> for Swap {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, from: &mut A) -> Result<(), A::Error> {
+        match key {
+            "swapUsageBytes" => self.used = number(from)?,
+            _ => skip(from)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Members<'de> for FileSystem {
+    fn member<A: MapAccess<'de>>(&mut self, key: &str, from: &mut A) -> Result<(), A::Error> {
+        match key {
+            "usedBytes" => self.used = number(from)?,
+            _ => skip(from)?,
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +368,7 @@ mod tests {
             counter: Some(u64::MAX),
             reported: Some(7),
             memory: Some(9),
+            ..Stats::default()
         };
         assert_eq!(summary.node, Some(node));
         let [pod] = &summary.pods[..] else { panic!("{summary:?}") };
@@ -298,7 +390,7 @@ mod tests {
             time: Some(1_795_260_493),
             counter: Some(5),
             reported: Some(6),
-            memory: None,
+            ..Stats::default()
         };
         for (name, value, expected) in [
             ("usageCoreNanoSeconds", "-5", Stats { counter: None, ..good }),
@@ -326,6 +418,29 @@ mod tests {
             let text = format!(r#"{{"node":{{"cpu":{{{}}}}}}}"#, cpu.join(","));
             assert_eq!(read(&text).node, Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn swap_and_storage_are_whole_or_absent() {
+        for (name, container, swap, storage) in [
+            ("neither", "{}", None, None),
+            ("swap", r#"{"swap":{"time":"x","swapUsageBytes":7}}"#, Some(7), None),
+            ("no swap on this node", r#"{"swap":{"time":"x"}}"#, None, None),
+            (
+                "root and logs",
+                r#"{"rootfs":{"capacityBytes":9,"usedBytes":3},"logs":{"usedBytes":4,"inodes":1}}"#,
+                None,
+                Some(7),
+            ),
+            ("half", r#"{"rootfs":{"usedBytes":3},"logs":{"usedBytes":-4}}"#, None, None),
+            ("no objects", r#"{"rootfs":3,"logs":[4],"swap":"none"}"#, None, None),
+        ] {
+            let text = format!(r#"{{"pods":[{{"podRef":{{"namespace":"a","name":"b"}},"containers":[{container}]}}]}}"#);
+            let stats = read(&text).pods[0].containers[0].stats;
+            assert_eq!((stats.swap, stats.storage), (swap, storage), "{name}");
+        }
+        let node = read(r#"{"node":{"fs":{"usedBytes":5},"rootfs":{"usedBytes":1},"swap":{"swapUsageBytes":0}}}"#).node;
+        assert_eq!(node.map(|n| (n.swap, n.storage)), Some((Some(0), Some(5))));
     }
 
     #[test]

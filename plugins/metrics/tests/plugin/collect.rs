@@ -13,6 +13,9 @@ const SUMMARY: &str = include_str!("../fixtures/summary-cpumem.json");
 /// The same moment, with file systems and network.
 const FULL: &str = include_str!("../fixtures/summary.json");
 
+/// Between the two, in nanoseconds.
+const MINUTE: u64 = 72_000_000_000;
+
 fn rows(summaries: &[&str]) -> Vec<Row> {
     let host = summaries
         .iter()
@@ -21,6 +24,7 @@ fn rows(summaries: &[&str]) -> Vec<Row> {
     let mut rows = Vec::new();
     for _ in summaries {
         rows = target.tick(&host).unwrap();
+        host.pass(MINUTE);
     }
     rows
 }
@@ -205,6 +209,7 @@ fn garbage_fails_the_tick_and_keeps_the_state() {
         let before = target.state().to_vec();
         assert!(matches!(target.tick(&host), Err(Error::Failed(_))), "{garbage:.40}");
         assert_eq!(target.state(), before, "{garbage:.40}");
+        host.pass(MINUTE);
         assert_eq!(target.tick(&host).unwrap(), rows(&[DURING_INIT, SUMMARY]), "{garbage:.40}");
     }
 }
@@ -221,7 +226,7 @@ fn a_kubelets_refusal_is_handed_on_and_only_the_cheap_half_is_asked_for() {
 fn foreign_state_starts_empty() {
     let host = fake::Host::new().answering("real-0", SUMMARY);
     let first = rows(&[SUMMARY]);
-    for state in [&b"{}"[..], b"\x01", b"\x02\x00\x00", &[0xff; 300]] {
+    for state in [&b"{}"[..], b"\x01\x00\x00", b"\x02", b"\x02\x00\x00", &[0xff; 300]] {
         let mut target = fake::Target::<Summaries>::new("real-0").with_state(state);
         assert_eq!(target.tick(&host).unwrap(), first);
     }

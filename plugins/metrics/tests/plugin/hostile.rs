@@ -1,6 +1,8 @@
 //! Input that nobody promised: bytes as summaries and as states, and real summaries with damage.
 
 use crate::support::{CORE_SECOND, Cgroup, Paper, poll, series};
+use outrigger_plugin_metrics::clocks::Moment;
+use outrigger_plugin_metrics::configuration::Configuration;
 use outrigger_plugin_metrics::rates::advance;
 use outrigger_plugin_metrics::rows::rows;
 use outrigger_plugin_metrics::state::State;
@@ -12,8 +14,14 @@ use proptest::prelude::*;
 /// One tick, as the collector does it.
 fn tick(state: &[u8], answer: &[u8]) -> Option<(Vec<u8>, Vec<Row>)> {
     let summary = Summary::read(answer).ok()?;
-    let (next, samples) = advance(State::read(state), &summary);
-    Some((next.write(), rows("n", &samples)))
+    // The first tick, and half a minute later, at which the host's clock then stands: what the node's does is a leap, beyond some seconds.
+    let read = Moment(if state.is_empty() { 0 } else { 30_000_000_000 });
+    let (next, samples) = advance(State::read(state), &summary, read);
+    let all = Configuration {
+        swap: true,
+        ephemeral_storage: true,
+    };
+    Some((next.write(), rows("n", &samples, all)))
 }
 
 /// Two real polls: the state after the first, and the second.
@@ -71,7 +79,7 @@ proptest! {
         let (_, second) = real();
         let mut bytes = bytes;
         if schema && !bytes.is_empty() {
-            bytes[0] = 1;
+            bytes[0] = 2;
         }
         prop_assert!(tick(&bytes, second.to_string().as_bytes()).is_some());
     }

@@ -6,7 +6,10 @@
     reason = "helpers of tests stand outside of test functions, where clippy.toml does not reach"
 )]
 
+mod clocks;
 mod collect;
+mod configured;
+mod fresh;
 mod golden;
 mod hostile;
 mod series;

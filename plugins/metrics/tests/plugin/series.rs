@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::{Recorded, T0, poll, series};
+use outrigger_plugin_metrics::clocks::Moment;
 use outrigger_plugin_metrics::rates::advance;
 use outrigger_plugin_metrics::state::State;
 use outrigger_plugin_metrics::summary::Summary;
@@ -46,7 +47,7 @@ fn errors(stride: usize, first: usize) -> BTreeMap<String, Errors> {
     for at in (first..40).step_by(stride) {
         let bytes = poll(&series, at).bytes();
         let summary = Summary::read(&bytes).unwrap();
-        let (next, samples) = advance(State::read(&state), &summary);
+        let (next, samples) = advance(State::read(&state), &summary, Moment(at as u64 * 15_000_000_000));
         state = next.write();
         let pods = samples.pods.iter().flat_map(|pod| {
             pod.containers

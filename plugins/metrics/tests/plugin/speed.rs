@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use outrigger_plugin_metrics::clocks::Moment;
+use outrigger_plugin_metrics::configuration::Configuration;
 use outrigger_plugin_metrics::rates::advance;
 use outrigger_plugin_metrics::rows::rows;
 use outrigger_plugin_metrics::state::State;
@@ -41,7 +43,9 @@ fn a_full_node() {
         std::fs::write(format!("{folder}/first.json"), &first).unwrap();
         std::fs::write(format!("{folder}/second.json"), &second).unwrap();
     }
-    let state = advance(State::default(), &Summary::read(&first).unwrap()).0.write();
+    let state = advance(State::default(), &Summary::read(&first).unwrap(), Moment(0))
+        .0
+        .write();
     let mut best = [f64::MAX; 5];
     for _ in 0..300 {
         let mut times = [0.0; 5];
@@ -53,9 +57,9 @@ fn a_full_node() {
         };
         let summary = Summary::read(&second).unwrap();
         lap(&mut times[0]);
-        let (next, samples) = advance(State::read(&state), &summary);
+        let (next, samples) = advance(State::read(&state), &summary, Moment(15_000_000_000));
         lap(&mut times[1]);
-        let rows = rows("n", &samples);
+        let rows = rows("n", &samples, Configuration::default());
         lap(&mut times[2]);
         let state = next.write();
         lap(&mut times[3]);
