@@ -4,7 +4,7 @@
 //! The keeper looks at all pods a few times a second: it binds what has no node, says Running and Ready of what is new, lets
 //! deleted pods go, and tells the node's kubelet what runs there. What a container uses is said by its pod's annotation
 //! `load.e2e/CONTAINER: "50m 64Mi"`, so a Deployment's template gives every replica its load; the annotation may be changed
-//! while the pod runs.
+//! while the pod runs. `beside.e2e/CONTAINER: "swap=16Mi disk=8Mi"` says what it swapped out and wrote to its disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::ControlPlane;
 use crate::http::Client;
 use crate::kubelet::{FakeKubelet, Source};
-use crate::load::{Load, Node};
+use crate::load::{Beside, Load, Node};
 use crate::recording::Recording;
 
 /// What a container uses when nobody said.
@@ -140,6 +140,7 @@ impl Fleet {
             "status": {
                 "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address.to_string()}],
                 "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.address().port()}},
+                "nodeInfo": {"swap": {"capacity": 1 << 30}},
                 "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
                 "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
                 "conditions": [{
@@ -244,12 +245,19 @@ impl Shared {
         let new = member.running.insert(key.clone());
         let Some(truth) = &member.truth else { return };
         let loads = loads(pod);
+        let beside: Vec<_> = loads
+            .iter()
+            .map(|(container, _)| (container.clone(), beside(pod, container)))
+            .collect();
         if new {
             truth.run(&key.0, &key.1, &text(pod, "/metadata/uid"), &loads);
         } else {
             for (container, load) in loads {
                 truth.set(&key.0, &key.1, &container, load);
             }
+        }
+        for (container, beside) in beside {
+            truth.set_beside(&key.0, &key.1, &container, beside);
         }
     }
 
@@ -306,6 +314,20 @@ fn loads(pod: &Value) -> Vec<(String, Load)> {
             (name, load)
         })
         .collect()
+}
+
+fn beside(pod: &Value, container: &str) -> Beside {
+    let said = text(pod, &format!("/metadata/annotations/beside.e2e~1{container}"));
+    let of = |key: &str| {
+        let mib = said
+            .split_whitespace()
+            .find_map(|part| part.strip_prefix(key)?.strip_suffix("Mi"));
+        mib.and_then(|mib| mib.parse::<u64>().ok()).unwrap_or(0) << 20
+    };
+    Beside {
+        swap: of("swap="),
+        disk: of("disk="),
+    }
 }
 
 fn ready(pod: &Value) -> Value {

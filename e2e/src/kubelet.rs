@@ -1,6 +1,6 @@
 //! A fake kubelet: one TLS server that answers `/stats/summary`, asks who is calling as a real one does, and can fall ill.
 //!
-//! Its certificate is signed by the cluster's authority for its IP address. A bearer token is judged by TokenReview, a client
+//! Its certificate is signed by the cluster's authority for its IP address and its node's name. A bearer token is judged by TokenReview, a client
 //! certificate by the cluster's authority, and either user must be allowed `get` on `nodes/stats` (SubjectAccessReview): so
 //! the RBAC of `deploy/metrics` is tested on the way. Without either, 401.
 
@@ -101,7 +101,7 @@ impl FakeKubelet {
     pub fn start(control_plane: &ControlPlane, node: &str, address: Ipv4Addr, source: Source) -> Result<Self> {
         let (chain, key) = control_plane
             .ca()
-            .server(&format!("kubelet-{node}"), &[&address.to_string()])?
+            .server(&format!("kubelet-{node}"), &[&address.to_string(), node])?
             .load()?;
         let roots = Arc::new(pki::roots(&control_plane.ca().certificate())?);
         let clients = WebPkiClientVerifier::builder_with_provider(roots, pki::provider())
@@ -251,7 +251,7 @@ impl Bedside {
         }
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match health {
-            Health::Well => document(&self.summary()),
+            Health::Well => document(&self.summary(request.uri().query().is_none())),
             Health::Failing => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error: failed to list pod stats"),
             Health::Hanging => {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -260,7 +260,7 @@ impl Bedside {
             Health::Garbled => json_text(Bytes::from_static(
                 b"{\"node\": {\"nodeName\": \"\xff\xfe\", \"cpu\": [[[[[1e999",
             )),
-            Health::Torn => document(&torn(self.summary())),
+            Health::Torn => document(&torn(self.summary(false))),
             Health::Redirecting(to) => {
                 let mut response = plain(StatusCode::FOUND, "");
                 if let Ok(to) = to.parse() {
@@ -271,8 +271,9 @@ impl Bedside {
         }
     }
 
-    fn summary(&self) -> Value {
+    fn summary(&self, full: bool) -> Value {
         match &self.source {
+            Source::Truth(node) if full => node.full_summary(),
             Source::Truth(node) => node.summary(),
             Source::Recorded(recording) => {
                 let mut summary = recording.summary();

@@ -27,6 +27,15 @@ pub struct Load {
     pub bytes: u64,
 }
 
+/// What a container uses that is no part of its [`Load`]: nobody has to say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// Swap, in bytes.
+    pub swap: u64,
+    /// Written to its root file system and its logs, in bytes.
+    pub disk: u64,
+}
+
 /// A node and its pods.
 #[derive(Debug)]
 pub struct Node {
@@ -48,6 +57,7 @@ struct Pod {
     uid: String,
     whole: Meter,
     containers: Vec<(String, Meter)>,
+    beside: BTreeMap<String, Beside>,
 }
 
 /// A counter, and the clock on which it is read.
@@ -130,6 +140,7 @@ impl Node {
                 uid: uid.to_owned(),
                 whole: Meter::new(&key, now, whole),
                 containers,
+                beside: BTreeMap::new(),
             };
             pods.insert((namespace.to_owned(), name.to_owned()), pod);
         });
@@ -153,6 +164,14 @@ impl Node {
         });
     }
 
+    /// From now on this container has this much swap and storage.
+    pub fn set_beside(&self, namespace: &str, name: &str, container: &str, beside: Beside) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pod) = state.pods.get_mut(&(namespace.to_owned(), name.to_owned())) {
+            pod.beside.insert(container.to_owned(), beside);
+        }
+    }
+
     /// From now on this pod no longer runs here.
     pub fn stop(&self, namespace: &str, name: &str) {
         self.change(now(), |pods| {
@@ -169,7 +188,13 @@ impl Node {
     /// The answer to `/stats/summary?only_cpu_and_memory=true`.
     #[must_use]
     pub fn summary(&self) -> Value {
-        self.summary_at(now())
+        self.summary_at(now(), false)
+    }
+
+    /// The answer to `/stats/summary`.
+    #[must_use]
+    pub fn full_summary(&self) -> Value {
+        self.summary_at(now(), true)
     }
 
     fn change(&self, now: u64, change: impl FnOnce(&mut BTreeMap<(String, String), Pod>)) {
@@ -179,16 +204,24 @@ impl Node {
         state.whole.set(now, whole);
     }
 
-    fn summary_at(&self, now: u64) -> Value {
+    fn summary_at(&self, now: u64, full: bool) -> Value {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.answers += 1;
         let turn = state.answers;
         let (started, node) = (state.started, state.whole.read(now));
+        let mut all = Beside::default();
         let mut pods = Vec::new();
         for ((namespace, name), pod) in &mut state.pods {
             let mut containers: Vec<Value> = Vec::new();
             for (container, meter) in &mut pod.containers {
-                containers.push(entity(meter.started, meter.read(now), [("name", json!(container))]));
+                let beside = pod.beside.get(container).copied().unwrap_or_default();
+                (all.swap, all.disk) = (all.swap + beside.swap, all.disk + beside.disk);
+                let mut container = entity(meter.started, meter.read(now), [("name", json!(container)), swap(beside)]);
+                if full {
+                    add(&mut container, file_system("rootfs", beside.disk / 4 * 3));
+                    add(&mut container, file_system("logs", beside.disk - beside.disk / 4 * 3));
+                }
+                containers.push(container);
             }
             if let Some(middle) = turn.checked_rem(containers.len()) {
                 containers.rotate_left(middle);
@@ -201,7 +234,11 @@ impl Node {
                 [("podRef", reference), ("containers", json!(containers))],
             ));
         }
-        json!({"node": entity(started, node, [("nodeName", json!(self.name))]), "pods": pods})
+        let mut node = entity(started, node, [("nodeName", json!(self.name)), swap(all)]);
+        if full {
+            add(&mut node, file_system("fs", all.disk));
+        }
+        json!({"node": node, "pods": pods})
     }
 }
 
@@ -300,12 +337,27 @@ fn entity<const N: usize>(started: u64, sample: Sample, more: [(&str, Value); N]
         },
         "swap": {"time": at, "swapUsageBytes": 0},
     });
-    for (key, what) in more {
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert(key.to_owned(), what);
-        }
+    for member in more {
+        add(&mut value, member);
     }
     value
+}
+
+fn add(to: &mut Value, (key, what): (&str, Value)) {
+    if let Some(fields) = to.as_object_mut() {
+        fields.insert(key.to_owned(), what);
+    }
+}
+
+fn swap(beside: Beside) -> (&'static str, Value) {
+    ("swap", json!({"time": time(now()), "swapUsageBytes": beside.swap}))
+}
+
+fn file_system(name: &str, used: u64) -> (&str, Value) {
+    (
+        name,
+        json!({"time": time(now()), "capacityBytes": CAPACITY, "usedBytes": used, "inodesUsed": 1}),
+    )
 }
 
 #[cfg(test)]

@@ -278,7 +278,7 @@ impl Outrigger {
         command.args([
             "--kubelet-preferred-address-types=InternalIP",
             "--kubelet-use-node-status-port",
-            "--grant=metrics=kubelet",
+            "--grant=metrics=kubelet,config",
             "--grant=hello=kubelet",
         ]);
         let mut ca = certificates.join("ca.crt");

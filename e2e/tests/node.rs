@@ -64,7 +64,7 @@ fn a_real_kubelets_containers_read_as_they_run() {
             address: Ipv4Addr::new(127, 96, 0, 12),
             resolution: 10,
             plugins: vec![metrics_plugin()],
-            arguments: ["--kubelet-request-timeout=5s", "--grant=metrics=kubelet"]
+            arguments: ["--kubelet-request-timeout=5s", "--grant=metrics=kubelet,config"]
                 .map(str::to_owned)
                 .to_vec(),
         };

@@ -1,7 +1,7 @@
 //! The one cluster of all these tests: three nodes, a few pods, and Outrigger behind the aggregator.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use outrigger_e2e::kubectl::Kubectl;
 use outrigger_e2e::load::Load;
 use outrigger_e2e::outrigger::{Options, account, metrics_plugin};
 use outrigger_e2e::wait::{LATER, until};
-use outrigger_e2e::{ControlPlane, Fleet, Outrigger};
+use outrigger_e2e::{ControlPlane, Fleet, Outrigger, scratch};
 use serde_json::Value;
 
 pub(crate) const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -61,6 +61,8 @@ pub(crate) struct House {
     pub(crate) kubectl: Kubectl,
     /// Who Outrigger is.
     pub(crate) kubeconfig: PathBuf,
+    /// Its grants file.
+    grants: PathBuf,
 }
 
 static HOUSE: LazyLock<Result<House, String>> = LazyLock::new(|| House::build().map_err(|reason| format!("{reason:#}")));
@@ -79,7 +81,7 @@ pub(crate) fn options(name: &str, address: [u8; 4]) -> Options {
         plugins: vec![metrics_plugin()],
         arguments: [
             "--kubelet-request-timeout=2s",
-            "--grant=metrics=kubelet",
+            "--grant=metrics=kubelet,config",
             "--grant=hello=kubelet",
         ]
         .map(str::to_owned)
@@ -113,7 +115,11 @@ impl House {
         fleet.add_recorded(&control_plane, "real-0")?;
         kubectl.apply(SHOP)?;
         let kubeconfig = account(&control_plane)?;
-        let outrigger = Outrigger::start(&control_plane, &kubeconfig, &options("outrigger", [127, 96, 0, 10]))?;
+        let grants = scratch::folder("grants")?.join("grants.yaml");
+        grant(&grants, &[])?;
+        let mut options = options("outrigger", [127, 96, 0, 10]);
+        options.arguments.push(format!("--grants={}", grants.display()));
+        let outrigger = Outrigger::start(&control_plane, &kubeconfig, &options)?;
         outrigger.register(&control_plane, "metrics.k8s.io", &VERSIONS)?;
         outrigger.ready()?;
         let house = Self {
@@ -122,6 +128,7 @@ impl House {
             outrigger,
             kubectl,
             kubeconfig,
+            grants,
         };
         until("every pod of the shop has metrics", LATER, || {
             let pods = house.document("/apis/metrics.k8s.io/v1/namespaces/shop/pods")?;
@@ -129,6 +136,11 @@ impl House {
             Ok(())
         })?;
         Ok(house)
+    }
+
+    /// Which usage the metrics plugin serves besides CPU and memory, from some seconds on.
+    pub(crate) fn serve_usage(&self, keys: &[&str]) -> Result<()> {
+        grant(&self.grants, keys)
     }
 
     /// A document through kube-apiserver and the aggregator.
@@ -154,6 +166,18 @@ impl House {
             Ok(())
         })
     }
+}
+
+/// Whole, by rename.
+fn grant(file: &Path, usage: &[&str]) -> Result<()> {
+    let half = file.with_extension("half");
+    std::fs::write(
+        &half,
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: Grants\nplugins:\n  metrics: {{capabilities: {{config: {{}}}}, config: {{usage: {usage:?}}}}}\n"
+        ),
+    )?;
+    Ok(std::fs::rename(&half, file)?)
 }
 
 /// The items of a list.

@@ -9,5 +9,7 @@ mod house;
 mod kubectl;
 mod lifecycle;
 mod permission;
+mod settings;
 mod trouble;
+mod usage;
 mod values;

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use outrigger_e2e::kubelet::Health;
 use outrigger_e2e::load::Load;
 use outrigger_e2e::wait::{LATER, SOON};
@@ -102,6 +102,25 @@ fn a_sick_kubelet_hides_nobody_and_is_remembered_for_a_while() {
         }
         until("they are back when they are well", LATER, || {
             wards.iter().try_for_each(|(name, _)| house.document(&path(name)).map(drop))
+        })?;
+
+        let metrics = || -> Result<String> {
+            let root = house.outrigger.client(Some(house.control_plane.admin()))?;
+            Ok(root.get("/metrics")?.ok()?.text())
+        };
+        let of_node = r#"node="sick-failing""#;
+        let said = metrics()?;
+        for result in ["true", "false"] {
+            let series = format!("metrics_server_kubelet_request_total{{success=\"{result}\"}} ");
+            let count = said.lines().find_map(|line| line.strip_prefix(&series)).context(series)?;
+            ensure!(count.parse::<f64>()? > 0.0, "{result}: {count}");
+        }
+        ensure!(said.contains(of_node), "{said}");
+        house.kubectl.run("delete node sick-failing")?;
+        until("a node that is gone leaves no series", SOON, || {
+            let said = metrics()?;
+            ensure!(!said.contains(of_node), "{said}");
+            Ok(())
         })
     })
 }
