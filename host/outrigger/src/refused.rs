@@ -149,7 +149,7 @@ mod tests {
             .chain(global)
             .filter_map(|argument| argument.get_long())
             .filter(|flag| !matches!(*flag, "help" | "version"));
-        for flag in flags.chain(REFUSED.map(|(flag, _)| flag)) {
+        for flag in flags.chain(REFUSED.iter().map(|(flag, _)| *flag)) {
             assert!(
                 page.contains(&format!("| `--{flag}` |")),
                 "docs/flags.md has no row for --{flag}"
