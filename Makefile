@@ -7,15 +7,15 @@ EXAMPLES := config-keeper hello-collector hostile-plugin library shell wardle
 # For tests alone; never shipped.
 TEST_GUESTS := errand hostile strategist versions
 # Behind a real control plane.
-E2E := capabilities cli control_plane controllers deploy differential doctor documents faults informers metrics sample stored stores swaps trust virtual_objects
+E2E := capabilities cli control_plane controllers deploy differential doctor documents faults informers metrics metrics_server sample stored stores swaps trust virtual_objects
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build guests run test unit e2e e2e-node bench soak fuzz lint fmt tools clean
+.PHONY: help build guests run test unit e2e e2e-node bench bench-metrics soak fuzz lint fmt tools clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 build: tools guests ## Build target/release/outrigger, target/plugins/*.wasm, target/examples/*.wasm
 	$(CARGO) build --release --locked -p outrigger -p local-kubelet
@@ -52,6 +52,13 @@ bench: tools guests ## Figures: fresh calls, one tick, memory, and serving besid
 	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
 	$(CARGO) build --release --locked -p outrigger -p local-kubelet -p outrigger-e2e --features outrigger-e2e/cluster
 	@scripts/bench
+
+bench-metrics: tools guests ## The same job beside metrics-server, on one fleet; SIZES="100x70x2 1000x30x1" (nodes x pods x containers)
+	@scripts/need go "Go 1.26 or newer: see your distribution, or go.dev/dl"
+	$(CARGO) build --release --locked -p outrigger -p local-kubelet -p outrigger-e2e --features outrigger-e2e/cluster
+	e2e/metrics-server/build
+	assets=$$(e2e/control-plane/build) && KUBEBUILDER_ASSETS=$$assets OUTRIGGER_BIN=$(CURDIR)/target/release/outrigger \
+		target/release/serving-bench metrics $(SIZES)
 
 soak: tools ## Memory over 10^6 fresh calls and 10^3 versions of a plugin: flat, or it fails; a store under 10^3 kills and 10^4 power cuts
 	$(TESTS) --test soak --test crash -- --ignored --nocapture --test-threads 1

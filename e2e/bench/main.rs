@@ -17,6 +17,7 @@
 mod canned;
 mod client;
 mod fresh;
+mod metrics;
 mod stored;
 mod swaps;
 mod world;
@@ -61,10 +62,7 @@ struct Burst {
 }
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("canned") => {
@@ -74,9 +72,18 @@ fn main() -> Result<()> {
             runtime.block_on(canned::serve(&PathBuf::from(certificate), &PathBuf::from(key), 560))
         }
         Some("stored") => stored::run(arguments.get(1..).unwrap_or_default()),
+        Some("metrics") => metrics::run(arguments.get(1..).unwrap_or_default()),
+        Some("kubelets") => runtime.block_on(metrics::kubelets::serve(arguments.get(1..).unwrap_or_default())),
         None => run(&runtime),
         Some(other) => bail!("{other} is not a benchmark"),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
 }
 
 fn run(runtime: &tokio::runtime::Runtime) -> Result<()> {

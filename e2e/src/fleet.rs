@@ -2,7 +2,7 @@
 //! pod.
 //!
 //! The keeper looks at all pods a few times a second: it binds what has no node, says Running and Ready of what is new, lets
-//! deleted pods go, and tells the node's kubelet what runs there. What a container uses is said by its pod's annotation
+//! deleted pods go, and tells the node's kubelet what runs there, which what has ended does not. What a container uses is said by its pod's annotation
 //! `load.e2e/CONTAINER: "50m 64Mi"`, so a Deployment's template gives every replica its load; the annotation may be changed
 //! while the pod runs. `beside.e2e/CONTAINER: "swap=16Mi disk=8Mi"` says what it swapped out and wrote to its disk.
 
@@ -122,6 +122,13 @@ impl Fleet {
             .map(|truth| truth.load())
     }
 
+    /// The truth about a node, unless it plays a recording.
+    #[must_use]
+    pub fn truth(&self, node: &str) -> Option<Arc<Node>> {
+        let nodes = self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node)?.truth.clone()
+    }
+
     fn join(
         &self,
         control_plane: &ControlPlane,
@@ -205,7 +212,7 @@ impl Shared {
             } else if deleted {
                 let now = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
                 self.settle(self.send(Method::DELETE, &path, &now))?;
-            } else {
+            } else if !["Succeeded", "Failed"].contains(&&*text(pod, "/status/phase")) {
                 if text(pod, "/status/phase") == "Pending" {
                     self.settle(self.send(Method::PATCH, &format!("{path}/status"), &ready(pod)))?;
                 }

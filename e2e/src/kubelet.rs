@@ -1,8 +1,9 @@
-//! A fake kubelet: one TLS server that answers `/stats/summary`, asks who is calling as a real one does, and can fall ill.
+//! A fake kubelet: one TLS server that answers `/stats/summary` and `/metrics/resource`, asks who is calling as a real one does, and
+//! can fall ill.
 //!
 //! Its certificate is signed by the cluster's authority for its IP address and its node's name. A bearer token is judged by TokenReview, a client
-//! certificate by the cluster's authority, and either user must be allowed `get` on `nodes/stats` (SubjectAccessReview): so
-//! the RBAC of `deploy/metrics` is tested on the way. Without either, 401.
+//! certificate by the cluster's authority, and either user must be allowed `get` on `nodes/stats`, or on `nodes/metrics` for the
+//! latter path (SubjectAccessReview): so the RBAC of `deploy/metrics` is tested on the way. Without either, 401.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -75,7 +76,7 @@ struct Bedside {
     asked: AtomicU64,
     refused: AtomicU64,
     reviewer: Client,
-    verdicts: Mutex<HashMap<Caller, Verdict>>,
+    verdicts: Mutex<HashMap<(Caller, &'static str), Verdict>>,
 }
 
 /// What a caller may, and who he is.
@@ -230,8 +231,11 @@ impl Bedside {
             .headers()
             .get(header::AUTHORIZATION)
             .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+        // kubernetes pkg/kubelet/server/auth.go: the subresource by the path.
+        let resource = request.uri().path() == "/metrics/resource";
+        let subresource = if resource { "metrics" } else { "stats" };
         let verdict = match bearer.map(|token| Caller::Token(token.to_owned())).or(user) {
-            Some(caller) => self.judge(caller).await,
+            Some(caller) => self.judge(caller, subresource).await,
             None => Verdict::unknown(),
         };
         if verdict.status != StatusCode::OK {
@@ -239,18 +243,21 @@ impl Bedside {
             let Verdict { status, user } = verdict;
             // kubernetes pkg/kubelet/server/server.go, InstallAuthRequiredFilter.
             let text = match status {
-                StatusCode::FORBIDDEN => format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[stats])\n"),
+                StatusCode::FORBIDDEN => {
+                    format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[{subresource}])\n")
+                }
                 _ => "Unauthorized".to_owned(),
             };
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status;
             return response;
         }
-        if request.method() != Method::GET || request.uri().path() != "/stats/summary" {
+        if request.method() != Method::GET || !(resource || request.uri().path() == "/stats/summary") {
             return plain(StatusCode::NOT_FOUND, "404 page not found");
         }
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match health {
+            Health::Well if resource => self.resource(),
             Health::Well => document(&self.summary(request.uri().query().is_none())),
             Health::Failing => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Error: failed to list pod stats"),
             Health::Hanging => {
@@ -285,17 +292,31 @@ impl Bedside {
         }
     }
 
+    /// A recording has no milliseconds, so it has no such answer.
+    fn resource(&self) -> Response<Full<Bytes>> {
+        let Source::Truth(node) = &self.source else {
+            return plain(StatusCode::NOT_FOUND, "404 page not found");
+        };
+        let mut response = Response::new(Full::new(Bytes::from(node.resource())));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores"),
+        );
+        response
+    }
+
     /// 200, 401 or 403; remembered, since the cluster's answer does not change within a test.
-    async fn judge(&self, caller: Caller) -> Verdict {
-        if let Some(known) = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&caller) {
+    async fn judge(&self, caller: Caller, subresource: &'static str) -> Verdict {
+        let question = (caller, subresource);
+        if let Some(known) = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
             return known.clone();
         }
-        match self.review(&caller).await {
+        match self.review(&question.0, subresource).await {
             Ok(verdict) => {
                 self.verdicts
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .insert(caller, verdict.clone());
+                    .insert(question, verdict.clone());
                 verdict
             }
             Err(reason) => {
@@ -308,7 +329,7 @@ impl Bedside {
         }
     }
 
-    async fn review(&self, caller: &Caller) -> Result<Verdict> {
+    async fn review(&self, caller: &Caller, subresource: &str) -> Result<Verdict> {
         let (user, groups) = match caller {
             Caller::User { name, groups } => {
                 let all = groups.iter().map(String::as_str).chain(["system:authenticated"]);
@@ -325,7 +346,8 @@ impl Bedside {
             }
         };
         let name = user.as_str().unwrap_or_default().to_owned();
-        let attributes = json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": "stats", "name": self.node});
+        let attributes =
+            json!({"verb": "get", "version": "v1", "resource": "nodes", "subresource": subresource, "name": self.node});
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {"user": user, "groups": groups, "resourceAttributes": attributes},

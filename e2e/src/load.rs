@@ -4,6 +4,7 @@
 //! here, 10–30 s on a real node): a summary shows the last sample of each, its time cut to whole seconds, and
 //! `usageNanoCores` made of the exact times of that sample and the one before. A container younger than ten seconds is
 //! sampled anew for every answer, and its first sample has rate 0. The order of containers changes from answer to answer.
+//! `/metrics/resource` says the same samples with their milliseconds.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+
+use crate::exposition::{self, Exposition};
 
 const SECOND: u64 = 1_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -164,6 +167,18 @@ impl Node {
         });
     }
 
+    /// This container ends and begins anew: its counter starts from zero.
+    pub fn restart(&self, namespace: &str, name: &str, container: &str) {
+        let now = now();
+        self.change(now, |pods| {
+            let pod = pods.get_mut(&(namespace.to_owned(), name.to_owned()));
+            let containers = pod.into_iter().flat_map(|pod| pod.containers.iter_mut());
+            for (_, meter) in containers.filter(|(c, _)| c == container) {
+                *meter = Meter::new(&format!("{namespace}/{name}/{container}"), now, meter.load());
+            }
+        });
+    }
+
     /// From now on this container has this much swap and storage.
     pub fn set_beside(&self, namespace: &str, name: &str, container: &str, beside: Beside) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +210,36 @@ impl Node {
     #[must_use]
     pub fn full_summary(&self) -> Value {
         self.summary_at(now(), true)
+    }
+
+    /// The answer to `/metrics/resource`.
+    #[must_use]
+    pub fn resource(&self) -> Vec<u8> {
+        self.resource_at(now())
+    }
+
+    fn resource_at(&self, now: u64) -> Vec<u8> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = state.whole.exposed(now);
+        let mut pods = Vec::new();
+        for ((namespace, name), pod) in &mut state.pods {
+            let containers = pod.containers.iter_mut().map(|(name, meter)| (&**name, meter.exposed(now)));
+            pods.push(exposition::Pod {
+                namespace,
+                name,
+                uid: &pod.uid,
+                containers: containers.collect(),
+                whole: pod.whole.exposed(now),
+            });
+        }
+        let node = &self.name;
+        Exposition {
+            node,
+            whole,
+            pods,
+            capacity: CAPACITY,
+        }
+        .resource()
     }
 
     fn change(&self, now: u64, change: impl FnOnce(&mut BTreeMap<(String, String), Pod>)) {
@@ -284,6 +329,23 @@ impl Meter {
         match self.fresh {
             Some(fresh) if fresh.at >= last => fresh,
             _ => self.sample(last, Some(last - self.period)),
+        }
+    }
+
+    fn exposed(&mut self, now: u64) -> exposition::Sample {
+        let Sample {
+            at,
+            counter,
+            rate,
+            bytes,
+        } = self.read(now);
+        let started = self.started;
+        exposition::Sample {
+            started,
+            at,
+            counter,
+            rate,
+            bytes,
         }
     }
 
@@ -474,6 +536,16 @@ mod tests {
             first["pods"][0]["containers"][0]["cpu"]["usageNanoCores"], 0,
             "the first sample has no rate"
         );
+        let resource = String::from_utf8(node.resource()).unwrap();
+        assert!(
+            resource.contains("container_memory_working_set_bytes{container=\"y\",namespace=\"a\",pod=\"p\"} 1.048576e+06 "),
+            "{resource}"
+        );
+        let counter = |node: &Node| node.summary()["pods"][0]["containers"][0]["cpu"]["usageCoreNanoSeconds"].as_u64();
+        let before = counter(&node);
+        node.restart("a", "p", "x");
+        node.restart("a", "p", "y");
+        assert!(counter(&node) < before, "a restarted counter begins anew");
         node.stop("a", "p");
         assert_eq!(
             node.load(),
