@@ -23,6 +23,7 @@ use crate::flags::{go_duration, namespaced};
 
 /// Whom kube-apiserver believes us by.
 #[derive(Debug, Args, Clone)]
+#[group(id = "ca")]
 pub(crate) struct Flags {
     /// Secret in which replicas keep one certificate authority (tls.crt, tls.key, and ca.crt with whom to believe), made if it is
     /// missing and renewed in time unless somebody else made it, such as cert-manager. Each replica serves under a leaf of its own, and

@@ -10,7 +10,13 @@ use outrigger_server::Named;
 /// Serves Kubernetes APIs from sandboxed WebAssembly plugins, beside kube-apiserver.
 #[derive(Debug, Parser)]
 // As with pflag, a flag that is given again counts as it was given last, and every verb has --version.
-#[command(name = "outrigger", version, propagate_version = true, args_override_self = true, max_term_width = 110)]
+#[command(
+    name = "outrigger",
+    version,
+    propagate_version = true,
+    args_override_self = true,
+    max_term_width = 110
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) verb: Verb,

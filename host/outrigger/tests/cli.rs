@@ -28,7 +28,10 @@ fn inspect_says_what_a_plugin_is() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["roles"], serde_json::json!(["collector"]));
-    assert_eq!(document["capabilities"], serde_json::json!(["log", "config", "kubelet", "clock"]));
+    assert_eq!(
+        document["capabilities"],
+        serde_json::json!(["log", "config", "kubelet", "clock"])
+    );
     assert_eq!(document["manifest"]["resources"][0]["group"], "metrics.k8s.io");
     assert_eq!(
         document["manifest"]["resources"][0]["versions"],

@@ -423,19 +423,20 @@ mod tests {
     #[test]
     fn swap_and_storage_are_whole_or_absent() {
         for (name, container, swap, storage) in [
-            ("neither", "{}", None, None),
-            ("swap", r#"{"swap":{"time":"x","swapUsageBytes":7}}"#, Some(7), None),
-            ("no swap on this node", r#"{"swap":{"time":"x"}}"#, None, None),
+            ("neither", "", None, None),
+            ("swap", r#","swap":{"time":"x","swapUsageBytes":7}"#, Some(7), None),
+            ("no swap on this node", r#","swap":{"time":"x"}"#, None, None),
             (
                 "root and logs",
-                r#"{"rootfs":{"capacityBytes":9,"usedBytes":3},"logs":{"usedBytes":4,"inodes":1}}"#,
+                r#","rootfs":{"capacityBytes":9,"usedBytes":3},"logs":{"usedBytes":4,"inodes":1}"#,
                 None,
                 Some(7),
             ),
-            ("half", r#"{"rootfs":{"usedBytes":3},"logs":{"usedBytes":-4}}"#, None, None),
-            ("no objects", r#"{"rootfs":3,"logs":[4],"swap":"none"}"#, None, None),
+            ("half", r#","rootfs":{"usedBytes":3},"logs":{"usedBytes":-4}"#, None, None),
+            ("no objects", r#","rootfs":3,"logs":[4],"swap":"none""#, None, None),
         ] {
-            let text = format!(r#"{{"pods":[{{"podRef":{{"namespace":"a","name":"b"}},"containers":[{container}]}}]}}"#);
+            let text =
+                format!(r#"{{"pods":[{{"podRef":{{"namespace":"a","name":"b"}},"containers":[{{"name":"c"{container}}}]}}]}}"#);
             let stats = read(&text).pods[0].containers[0].stats;
             assert_eq!((stats.swap, stats.storage), (swap, storage), "{name}");
         }
