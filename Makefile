@@ -7,7 +7,7 @@ EXAMPLES := config-keeper hello-collector hostile-plugin library shell wardle
 # For tests alone; never shipped.
 TEST_GUESTS := errand hostile strategist versions
 # Behind a real control plane.
-E2E := capabilities cli control_plane controllers deploy differential doctor documents faults informers metrics metrics_server sample stored stores swaps trust virtual_objects
+E2E := capabilities cli control_plane controllers deploy differential doctor documents faults informers metrics metrics_server replicas sample stored stores swaps virtual_objects
 GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 

@@ -21,7 +21,11 @@ use crate::wait::{SOON, until};
 const NAME: &str = "metrics-server";
 
 /// Where `deploy/metrics` says what the ServiceAccount may do.
-const RBAC: [&str; 2] = ["base/rbac.yaml", "components/own-authority/rbac.yaml"];
+const RBAC: [&str; 3] = [
+    "base/rbac.yaml",
+    "components/own-authority/rbac.yaml",
+    "components/high-availability/rbac.yaml",
+];
 
 /// How to run it.
 #[derive(Debug, Clone)]

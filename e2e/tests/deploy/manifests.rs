@@ -147,6 +147,18 @@ fn two_replicas_are_on_two_nodes_and_never_both_evicted() {
             spec["replicas"] == 2 && apart["topologyKey"] == "kubernetes.io/hostname",
             "{spec}"
         );
+        let container = &spec["template"]["spec"]["containers"][0];
+        for argument in ["--share-collection", "--peer-advertise-ip=$(POD_IP)"] {
+            ensure!(
+                container["args"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|arg| arg == argument)),
+                "{container}"
+            );
+        }
+        ensure!(container["env"][0]["name"] == "POD_IP", "{container}");
+        let places = &one(&all, "Role", "metrics-server:replicas")?["rules"][1]["resourceNames"];
+        ensure!(places.as_array().is_some_and(|places| places.len() == 8), "{places}");
         let budget = one(&all, "PodDisruptionBudget", "metrics-server")?;
         ensure!(budget["spec"]["minAvailable"] == 1, "{budget}");
         ensure!(budget["spec"]["selector"] == spec["selector"], "{budget}");

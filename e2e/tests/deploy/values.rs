@@ -41,6 +41,12 @@ affinity:
             "minAvailable: 1",
             "unhealthyPodEvictionPolicy: AlwaysAllow",
             "topologySpreadConstraints:",
+            "- --share-collection",
+            "- --peer-advertise-ip=$(POD_IP)",
+            "fieldPath: status.podIP",
+            "- outrigger-replica-8",
+            "nonResourceURLs: [/outrigger/v1/collected]",
+            "!peer-ca-file",
         ],
     ),
     (

@@ -86,7 +86,7 @@ fn the_right_to_ask_who_may_is_taken_and_given_back() {
         // The kubelets' summaries.
         let role = rbac("faulty")?.replace("resources: [nodes/stats]", "resources: [nodes/nothing]");
         house.kubectl.apply(&role)?;
-        let sentence = "service account kube-system/faulty may not get nodes/stats; grant it (deploy/rbac.yaml has the rule): kubectl \
+        let sentence = "service account kube-system/faulty may not get nodes/stats; grant it (deploy/metrics/base/rbac.yaml has the rule): kubectl \
                         create clusterrole faulty:nodes-stats --verb=get --resource=nodes/stats && kubectl create \
                         clusterrolebinding faulty:nodes-stats --clusterrole=faulty:nodes-stats \
                         --serviceaccount=kube-system:faulty";
@@ -123,7 +123,7 @@ fn a_server_without_rights_says_what_it_lacks_and_begins_when_it_has_them() {
         let server = Outrigger::start(&house.control_plane, &kubeconfig, &options)?;
         let sentence = |what: &str| {
             format!(
-                "cannot follow {what}: service account kube-system/poor may not get,list,watch {what}; grant it (deploy/rbac.yaml has the \
+                "cannot follow {what}: service account kube-system/poor may not get,list,watch {what}; grant it (deploy/metrics/base/rbac.yaml has the \
                  rule): kubectl create clusterrole poor:{what} --verb=get,list,watch --resource={what} && kubectl create clusterrolebinding poor:{what} \
                  --clusterrole=poor:{what} --serviceaccount=kube-system:poor"
             )

@@ -1,19 +1,24 @@
 //! Collectors on their schedule.
 //!
 //! This file says who runs: one job for each collector and target, as plugins, nodes and objects come and go. What a job does is in
-//! [`tick`], when it waits longer than its interval in [`patience`], how the last tick of each went in [`board`].
+//! [`tick`], when its next tick is due in [`turn`], when it waits longer than its interval in [`patience`], what is left of it for the
+//! next one in [`memory`], how the last tick of each went in [`board`]. What other replicas hear of it, and what is heard of them, is in
+//! [`feed`].
 
 pub(crate) mod board;
+mod feed;
+mod memory;
 mod objects;
 mod patience;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use outrigger_api::manifest::{Collector, Each, Resource};
@@ -24,11 +29,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::{Of, Outcome};
+use crate::sharing::{Replicas, Sharing};
 use crate::troubles::Troubles;
 use crate::{Metrics, Targets, Watches, schedule};
 pub use board::{CollectorStatus, TargetStatus};
+pub use feed::{EMPTY, Feed};
+use memory::Memory;
 use objects::Objects;
 use patience::Wards;
+pub(crate) use rows::inside;
 
 /// How collectors run.
 #[derive(Debug, Clone)]
@@ -50,6 +59,9 @@ pub struct Collectors {
     permits: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
     troubles: Troubles,
     wards: Wards,
+    /// What is remembered of each job that runs.
+    memories: Mutex<HashMap<Job, Arc<Memory>>>,
+    sharing: Option<Sharing>,
     metrics: Metrics,
     started: Instant,
     /// One more than the milliseconds from `started` to the start of the newest tick; 0 before the first.
@@ -105,11 +117,22 @@ impl Collectors {
             permits: Mutex::default(),
             troubles: Troubles::default(),
             wards: Wards::default(),
+            memories: Mutex::default(),
+            sharing: None,
             options,
             metrics,
             started: Instant::now(),
             newest: AtomicU64::new(0),
             longest: Mutex::new(None),
+        }
+    }
+
+    /// Shares the work with other replicas, which hear of every tick; see [`crate::sharing`].
+    #[must_use]
+    pub fn sharing(self, replicas: Arc<dyn Replicas>) -> Self {
+        Self {
+            sharing: Some(Sharing::new(replicas)),
+            ..self
         }
     }
 
@@ -281,10 +304,16 @@ impl Collectors {
         for (job, phase) in wanted {
             running.jobs.entry(job.clone()).or_insert_with(|| {
                 let gone = CancellationToken::new();
-                tasks.spawn(self.clone().follow(job, phase, gone.clone(), stop.clone()));
+                let memory = Arc::new(Memory::default());
+                self.memories().insert(job.clone(), memory.clone());
+                tasks.spawn(self.clone().follow(job, memory, phase, gone.clone(), stop.clone()));
                 gone
             });
         }
+    }
+
+    fn memories(&self) -> MutexGuard<'_, HashMap<Job, Arc<Memory>>> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interval(&self, spec: &Collector) -> Duration {
@@ -314,6 +343,11 @@ fn find(snapshot: &Snapshot, job: &Job) -> Option<(Arc<dyn Guest>, Collector)> {
 // === impl Job ===
 
 impl Job {
+    /// As replicas agree on who comes first.
+    fn name(&self) -> String {
+        format!("{}/{}/{}", self.plugin, self.collector, self.target)
+    }
+
     fn of(&self) -> Of {
         Of {
             plugin: self.plugin.to_string(),

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub(crate) of_node: Histogram,
     pub(crate) complaints: Family<Of, Counter>,
     pub(crate) skipped: Family<Of, Counter>,
+    /// Ticks of other replicas.
+    pub(crate) heard: Family<Outcome, Counter>,
     pub(crate) board: Arc<Board>,
 }
 
@@ -57,6 +59,7 @@ impl Metrics {
             ]),
             complaints: Family::default(),
             skipped: Family::default(),
+            heard: Family::default(),
             board: Arc::default(),
         };
         registry.register_collector(Box::new(Failing(this.board.clone())));
@@ -84,6 +87,11 @@ impl Metrics {
             "outrigger_collector_ticks_skipped",
             "Ticks that fell due while the one before was still under way",
             this.skipped.clone(),
+        );
+        registry.register(
+            "outrigger_collector_ticks_heard",
+            "Ticks of other replicas whose outcome was taken over, by result: success, failed",
+            this.heard.clone(),
         );
         this
     }

@@ -144,7 +144,7 @@ sentences! {
         /// Nodes, pods or kubelets are out of sight.
         Fail ReadDenied { account, verbs, resource, name, of, role } = "read-denied",
             "{account} may not {verbs} {resource}",
-            "grant it (deploy/rbac.yaml has the rule): kubectl create clusterrole {name}:{role} --verb={verbs} --resource={resource} && \
+            "grant it (deploy/metrics/base/rbac.yaml has the rule): kubectl create clusterrole {name}:{role} --verb={verbs} --resource={resource} && \
              kubectl create clusterrolebinding {name}:{role} --clusterrole={name}:{role} --serviceaccount={of}";
         /// A plugin may not do what its manifest asks for.
         Fail PluginDenied { plugin, verbs, resource, role } = "plugin-denied",
@@ -382,7 +382,7 @@ mod tests {
             (
                 Account::own().may_not_read("get", "nodes/stats"),
                 "read-denied",
-                "this service account may not get nodes/stats; grant it (deploy/rbac.yaml has the rule): kubectl create clusterrole \
+                "this service account may not get nodes/stats; grant it (deploy/metrics/base/rbac.yaml has the rule): kubectl create clusterrole \
                  NAME:nodes-stats --verb=get --resource=nodes/stats && kubectl create clusterrolebinding NAME:nodes-stats \
                  --clusterrole=NAME:nodes-stats --serviceaccount=NAMESPACE:NAME",
             ),

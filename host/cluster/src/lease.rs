@@ -41,7 +41,7 @@ impl LeaseLock {
         let (namespace, name) = (&self.namespace, &self.name);
         match error {
             Error::Api(status) if status.code == 403 => format!(
-                "this account may not get, create and update leases.coordination.k8s.io {namespace}/{name} (deploy/rbac.yaml has the \
+                "this account may not get, create and update leases.coordination.k8s.io {namespace}/{name} (deploy/metrics/base/rbac.yaml has the \
                  rule): {}",
                 status.message
             ),

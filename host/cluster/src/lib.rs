@@ -6,6 +6,7 @@
 //! | [`nodes`], [`pods`] | slim indexes that follow the cluster; reads come from memory |
 //! | [`followed`] | what plugins follow, with their own identity: who is told, and a store to read from |
 //! | [`election`], [`lease`] | which of several replicas leads |
+//! | [`replicas`], [`peers`] | which of them are alive and share the collectors' work, and what the others bring |
 //! | [`kubelet`] | one question to one kubelet, with every bound that a hostile kubelet calls for |
 //! | [`ca_secret`] | the Secret in which replicas keep their authority |
 //! | [`registration`] | the APIServices that lead here, and their `caBundle` |
@@ -39,9 +40,11 @@ mod material;
 pub mod namespaces;
 pub mod nodes;
 pub mod objects;
+pub mod peers;
 pub mod persona;
 pub mod pods;
 pub mod registration;
+pub mod replicas;
 pub mod reviews;
 #[cfg(test)]
 mod scripted;
@@ -64,8 +67,10 @@ pub use lease::LeaseLock;
 pub use namespaces::{Namespace, Namespaces};
 pub use nodes::{Address, Node, NodeIndex, NodeLookup};
 pub use objects::{ObjectError, ObjectPath, Page, PluginObjects};
+pub use peers::Peers;
 pub use persona::Persona;
 pub use pods::PodIndex;
 pub use registration::{Register, Registration, RegistrationOptions};
+pub use replicas::{Replicas, ReplicasOptions};
 pub use reviews::{AccessAnswer, AccessQuestion, ResourceQuestion, ReviewError, ReviewObserver, Reviews, Subject};
 pub use trust::{RequestHeaderTrust, TrustError};

@@ -279,7 +279,7 @@ impl PluginObjects {
         if why.contains("cannot impersonate") && !self.said.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 user = self.persona.as_ref().map(Persona::user),
-                "this host may not act for a plugin: {why}; let its account impersonate that user (deploy/rbac.yaml has the rule)"
+                "this host may not act for a plugin: {why}; let its account impersonate that user (deploy/metrics/base/rbac.yaml has the rule)"
             );
         }
     }

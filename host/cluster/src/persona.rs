@@ -1,6 +1,6 @@
 //! As whom a plugin acts: an identity of its own in the cluster, so that RBAC decides for each plugin what it may do.
 //!
-//! The host says so by impersonation: it needs the verb `impersonate` for this user (or ServiceAccount), which deploy/rbac.yaml has, and
+//! The host says so by impersonation: it needs the verb `impersonate` for this user (or ServiceAccount), which deploy/metrics/base/rbac.yaml has, and
 //! nothing of what the plugin does is done with the host's own rights.
 
 use http::HeaderValue;

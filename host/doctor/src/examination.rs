@@ -27,7 +27,7 @@ use crate::{apiserver, dial, kubelets, namespaces, rights, trust};
 /// What is served unless somebody says otherwise.
 const METRICS: &str = "metrics.k8s.io";
 const DEFAULTS: [&str; 2] = ["v1.metrics.k8s.io", "v1beta1.metrics.k8s.io"];
-/// deploy/rbac.yaml's, and metrics-server's.
+/// deploy/metrics/base/rbac.yaml's, and metrics-server's.
 const ACCOUNT: (&str, &str) = ("kube-system", "metrics-server");
 /// An address that does not answer in this time is not to be reached from here.
 const DIAL: Duration = Duration::from_secs(2);
@@ -274,7 +274,7 @@ fn judge_host(behind: &Behind) -> Vec<Row> {
     rows
 }
 
-/// Whom the pods behind the Services run as; deploy/rbac.yaml's account if there is no pod to ask.
+/// Whom the pods behind the Services run as; deploy/metrics/base/rbac.yaml's account if there is no pod to ask.
 async fn account_of(world: &World, behind: &[Behind]) -> (String, String) {
     for behind in behind {
         let slices = behind.slices.as_deref().unwrap_or_default();

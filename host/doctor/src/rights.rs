@@ -1,4 +1,4 @@
-//! What the host's service account may do: one SubjectAccessReview for each right of `deploy/rbac.yaml`.
+//! What the host's service account may do: one SubjectAccessReview for each right of `deploy/metrics/base/rbac.yaml`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -58,6 +58,15 @@ pub(crate) struct Flags {
     register_apiservices: bool,
 }
 
+/// Whom others believe us by, as it is kept.
+#[derive(Default)]
+pub(crate) struct Trusted {
+    /// What the certificates come from, if replicas share an authority.
+    pub(crate) shared: Option<Arc<SharedCa>>,
+    /// Whom to believe, if that is published.
+    pub(crate) publication: Option<Arc<Publication>>,
+}
+
 /// The Secret as a safe.
 struct Kept(CaSecret);
 
@@ -91,14 +100,14 @@ impl Flags {
         certificates: &Arc<Certificates>,
         tasks: &TaskTracker,
         end: &CancellationToken,
-    ) -> Result<Option<Arc<SharedCa>>> {
+    ) -> Result<Trusted> {
         if self.ca_secret.is_none() && self.ca_bundle_file.is_none() {
             if self.register_apiservices {
                 bail!(
                     "--register-apiservices needs --ca-secret or --ca-bundle-file: an APIService without a caBundle is of no use"
                 );
             }
-            return Ok(None);
+            return Ok(Trusted::default());
         }
         if self.cert_lifetime > self.ca_lifetime {
             bail!("--cert-lifetime must not be longer than --ca-lifetime");
@@ -120,11 +129,14 @@ impl Flags {
         };
         let registration = registration::keep(cluster.client.clone(), options, Arc::new(register), tasks, end.clone());
         if let Some(file) = &self.ca_bundle_file {
-            tasks.spawn(follow(file.clone(), publication, end.clone()));
-            return Ok(None);
+            tasks.spawn(follow(file.clone(), publication.clone(), end.clone()));
+            return Ok(Trusted {
+                shared: None,
+                publication: Some(publication),
+            });
         }
         let Some((namespace, name)) = &self.ca_secret else {
-            return Ok(None);
+            return Ok(Trusted::default());
         };
         let options = SharedCaOptions {
             what: format!("Secret {namespace}/{name}"),
@@ -135,9 +147,13 @@ impl Flags {
         };
         let kept = Arc::new(Kept(CaSecret::new(cluster.client.clone(), namespace, name)));
         let board = Arc::new(Board(registration));
-        let shared = Arc::new(SharedCa::new(kept, board, publication, certificates.clone(), options, clock));
+        let shared = SharedCa::new(kept, board, publication.clone(), certificates.clone(), options, clock);
+        let shared = Arc::new(shared);
         tasks.spawn(shared.clone().run(end.clone()));
-        Ok(Some(shared))
+        Ok(Trusted {
+            shared: Some(shared),
+            publication: Some(publication),
+        })
     }
 }
 

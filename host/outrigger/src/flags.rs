@@ -132,10 +132,13 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) keeping: crate::keeping::Flags,
 
-    /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[command(flatten)]
     pub(crate) ca: crate::ca::Flags,
 
+    #[command(flatten)]
+    pub(crate) sharing: crate::sharing::Flags,
+
+    /// The kubeconfig to reach kube-apiserver with; in a cluster, the pod's service account if absent.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }

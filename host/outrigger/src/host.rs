@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result};
 use outrigger_api::discovery::VersionInfo;
 use outrigger_api::manifest::Resource;
 use outrigger_auth::{Authenticator, Authorizer, SharedTrust};
-use outrigger_background::{Collectors, ControllerOptions, Controllers, Options, Targets, Watches};
+use outrigger_background::{Collectors, ControllerOptions, Controllers, Options, Replicas, Targets, Watches};
 use outrigger_catalog::{Catalog, Folder};
 use outrigger_resources::{NamespaceIndex, ReadMetrics, Resources};
 use outrigger_sandbox::{Allocation, ArtifactCache, Compiler, Engine, EngineOptions, Kubelet};
 use outrigger_server::{
-    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, Routes, Server, ServerOptions, SharedCa,
-    Tls, TlsOptions, process,
+    Certificates, Chain, ChainParts, Health, Limits, Metrics, Observation, Optional, OwnStream, Routes, Server, ServerOptions,
+    SharedCa, Tls, TlsOptions, process,
 };
 use outrigger_storage::{LiveIndex, Shelf};
 use prometheus_client::metrics::gauge::Gauge;
@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) namespaces: Option<Arc<dyn NamespaceIndex>>,
     /// Resources of the host's own.
     pub(crate) built_in: Vec<Resource>,
+    /// With whom collectors share their targets, if with anybody.
+    pub(crate) replicas: Option<Arc<dyn Replicas>>,
     /// Capabilities that every plugin has without being named.
     pub(crate) granted_to_all: &'static [&'static str],
 }
@@ -55,6 +57,8 @@ pub(crate) struct Door {
     pub(crate) certificates: Arc<Certificates>,
     /// What `certificates` shows, if replicas share an authority.
     pub(crate) shared_ca: Option<Arc<SharedCa>>,
+    /// What other replicas listen to, if they do.
+    pub(crate) stream: Option<OwnStream>,
     pub(crate) trust: SharedTrust,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
@@ -147,7 +151,11 @@ impl Host {
             ..Options::default()
         };
         let metrics = outrigger_background::Metrics::register(registry);
-        let collectors = Arc::new(Collectors::new(catalog.clone(), world.targets, options, metrics));
+        let collectors = Collectors::new(catalog.clone(), world.targets, options, metrics);
+        let collectors = Arc::new(match world.replicas {
+            Some(replicas) => collectors.sharing(replicas),
+            None => collectors,
+        });
         let controllers = Arc::new(Controllers::new(catalog.clone(), ControllerOptions::default(), registry));
         Ok(Self {
             catalog,
@@ -196,13 +204,18 @@ impl Host {
         });
     }
 
+    /// Says whether it is known by now what there is: the plugins in the folder, and the cluster's nodes and pods.
+    pub(crate) fn settled(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
+        move || scanned.load(Ordering::Acquire) && synced()
+    }
+
     /// Opens the door. `shutdown` closes it.
     pub(crate) async fn open(&self, door: Door, mut registry: Registry, shutdown: &CancellationToken) -> Result<Server> {
         let metrics = Metrics::new(&mut registry);
         let version = VersionInfo::of(env!("CARGO_PKG_VERSION"), "", "");
         process::register(&mut registry, &version);
-        let (scanned, synced) = (self.scanned.clone(), self.synced.clone());
-        let ready = move || scanned.load(Ordering::Acquire) && synced();
+        let ready = self.settled();
         let watching = outrigger_resources::Options {
             min_request_timeout: door.limits.min_request_timeout,
         };
@@ -221,6 +234,7 @@ impl Host {
                 self.collectors.clone(),
                 self.controllers.clone(),
             )),
+            stream: door.stream,
             endpoint: Arc::new(routes),
             limits: door.limits,
             optional: door.optional,

@@ -1,7 +1,8 @@
 //! The lead among replicas, for the binary: upstream's flags, the Lease, and the series that says who leads.
 //!
 //! One Lease for the whole host, not one for each controller: upstream's flags name one, a renewal costs kube-apiserver a write every
-//! other second whatever it is for, and whoever leads has all watches of a plugin once. Collectors run in every replica.
+//! other second whatever it is for, and whoever leads has all watches of a plugin once. Collectors run in every replica, or share
+//! their targets ([`crate::sharing`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,11 @@ struct Series {
 // === impl LeaderElection ===
 
 impl LeaderElection {
+    /// Namespace and name of the Lease; other Leases of this host are called after it.
+    pub(crate) fn lease(&self) -> (&str, &str) {
+        (&self.leader_elect_resource_namespace, &self.leader_elect_resource_name)
+    }
+
     /// Stands for election while `wanted`, until `over`. Says whether this replica leads: for ever, without an election.
     pub(crate) fn stand(
         &self,

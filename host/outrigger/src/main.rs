@@ -24,6 +24,7 @@ mod refused;
 mod rights;
 mod run;
 mod serve;
+mod sharing;
 mod show;
 mod stop;
 mod storage;

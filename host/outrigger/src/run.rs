@@ -54,6 +54,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         synced: Arc::new(|| true),
         namespaces: None,
         built_in: built_in(),
+        replicas: None,
         granted_to_all: &["kubelet", "config"],
     };
     let shelf = flags.keeping.open(&tasks, &end).await?;
@@ -75,6 +76,7 @@ pub(crate) async fn run(mut flags: Run) -> Result<()> {
         address: flags.listen,
         certificates,
         shared_ca: None,
+        stream: None,
         authenticator: Authenticator::new(trust.clone(), None, true).measured(measured.clone()),
         trust,
         authorizer: Authorizer::local(&authorize::Options::default())?.measured(measured),

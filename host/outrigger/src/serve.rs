@@ -58,6 +58,10 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     let mut world = world(node_index, pod_index, Arc::new(client));
     let namespaces = Namespaces::new(main.client.clone(), tasks.clone(), end.clone());
     world.namespaces = Some(Arc::new(ClusterNamespaces(namespaces)));
+    let crew = flags
+        .sharing
+        .crew(&flags.serving, &main, flags.leading.lease(), &mut registry)?;
+    world.replicas = crew.as_ref().map(|crew| crew.line(&tasks, &end));
     let host = Host::new(&flags.plugins, world, shelf, &mut registry)?;
     let rights = host.rights.clone();
     let personas: Personas = Arc::new(move |plugin| Some(rights.persona(plugin)));
@@ -84,9 +88,15 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     let certificates = Certificates::open_with(own, flags.serving.tls_sni_cert_key.clone()).await?;
     let (fresh, stop_fresh) = (certificates.clone(), end.clone());
     tasks.spawn(async move { fresh.keep_fresh(certificates::CHECK_EVERY, stop_fresh).await });
-    let shared_ca = flags
+    let trusted = flags
         .ca
         .keep(names, &main, host.catalog.clone(), &certificates, &tasks, &end)?;
+    if let Some(crew) = &crew {
+        let name = flags.serving.cert_names.first().map(String::as_str);
+        let (collectors, settled) = (host.collectors.clone(), host.settled());
+        // The place is given up with the signal: the others take over while this one still answers.
+        crew.work(collectors, settled, &main, name, trusted.publication, &tasks, &shutdown)?;
+    }
 
     let measured = outrigger_auth::Metrics::register(&mut registry);
     let reviews = |client| Reviews::new(client).observed(Arc::new(Reviewing(measured.clone())));
@@ -112,7 +122,8 @@ pub(crate) async fn serve(mut flags: Serve) -> Result<()> {
     let door = Door {
         address: SocketAddr::new(flags.serving.bind_address, flags.serving.secure_port),
         certificates,
-        shared_ca,
+        shared_ca: trusted.shared,
+        stream: crew.map(|crew| crew.stream(host.collectors.clone())),
         authenticator: Authenticator::new(trust.clone(), Some(bearer), true).measured(measured),
         trust,
         authorizer,
@@ -144,6 +155,7 @@ fn world(nodes: Arc<NodeIndex>, pods: Arc<PodIndex>, client: Arc<KubeletClient>)
         synced: Arc::new(move || of_nodes.synced() && of_pods.synced()),
         namespaces: None,
         built_in: Vec::new(),
+        replicas: None,
         granted_to_all: &[],
     }
 }

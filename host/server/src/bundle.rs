@@ -31,6 +31,12 @@ impl Bundle {
         self.0.iter().map(|der| armoured("CERTIFICATE", der)).collect()
     }
 
+    /// Each of them in DER.
+    #[must_use]
+    pub fn ders(&self) -> Vec<Vec<u8>> {
+        self.0.iter().map(|der| der.to_vec()).collect()
+    }
+
     /// Both; what is in this one comes first.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

@@ -61,6 +61,8 @@ pub struct ChainParts {
     pub version: VersionInfo,
     /// What `/debug/plugins` shows, as JSON.
     pub plugins: Option<Document>,
+    /// What other replicas listen to.
+    pub stream: Option<OwnStream>,
     /// Everything else.
     pub endpoint: Arc<dyn Endpoint>,
     /// How much and how long.
@@ -75,6 +77,15 @@ pub struct ChainParts {
 
 /// Writes a document anew for each who asks.
 pub type Document = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// A path of the server's own whose answer has no end: it ends when the server drains.
+#[derive(Clone)]
+pub struct OwnStream {
+    /// The path.
+    pub path: &'static str,
+    /// Begins an answer, for whoever may `get` the path.
+    pub open: Arc<dyn Fn() -> Body + Send + Sync>,
+}
 
 /// How much and how long.
 #[derive(Debug, Clone)]
@@ -99,6 +110,7 @@ pub struct Chain {
     registry: Arc<Registry>,
     version: Bytes,
     plugins: Option<Document>,
+    stream: Option<OwnStream>,
     endpoint: Arc<dyn Endpoint>,
     observation: Observation,
     request_timeout: Duration,
@@ -168,6 +180,7 @@ impl Chain {
             registry,
             version,
             plugins,
+            stream,
             endpoint,
             limits,
             optional,
@@ -187,6 +200,7 @@ impl Chain {
             metrics,
             registry,
             plugins,
+            stream,
             endpoint,
             observation,
             draining,
@@ -329,7 +343,9 @@ impl Chain {
             }
         };
         track.series = Some(self.metrics.series(&info, &parts, || self.endpoint.serves(&info)));
-        track.long_running = long_running::is(&info) || (!info.subresource.is_empty() && self.endpoint.stays_open(&info));
+        track.long_running = long_running::is(&info)
+            || self.stream.as_ref().is_some_and(|stream| stream.path == info.path)
+            || (!info.subresource.is_empty() && self.endpoint.stays_open(&info));
         if let Some(retry_after) = &self.optional.retry_after {
             match retry_after.enter(&info.path, &parts.headers) {
                 // Who is long-running is told to end by the drain, and not waited for.
@@ -549,6 +565,12 @@ impl Chain {
                 let json = HeaderValue::from_static("application/json");
                 response.headers_mut().insert(header::CONTENT_TYPE, json);
                 Ok(response)
+            }),
+            _ if self.stream.as_ref().is_some_and(|stream| stream.path == path) => self.stream.as_ref().map(|stream| {
+                if parts.method != Method::GET {
+                    return Err(Status::method_not_allowed());
+                }
+                Ok(Response::new((stream.open)()))
             }),
             _ if path.starts_with("/version") => version::answer(path, parts, &self.version),
             _ => {

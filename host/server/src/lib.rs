@@ -44,7 +44,7 @@ pub use bundle::Bundle;
 pub use ca::{Ca, Pems};
 pub use call::{Body, Call, Endpoint, read};
 pub use certificates::{Certificates, Named, Source};
-pub use chain::{Chain, ChainParts, Document, Limits};
+pub use chain::{Chain, ChainParts, Document, Limits, OwnStream};
 pub use connection::{Connection, Handover};
 pub use filters::optional::Optional;
 pub use health::Health;

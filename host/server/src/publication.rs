@@ -57,6 +57,12 @@ impl Publication {
         self.changes.subscribe()
     }
 
+    /// Whom to believe; none while that is not known.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Arc<Bundle>> {
+        self.wanted.load_full()
+    }
+
     /// The bundle for something new; none while none is known.
     #[must_use]
     pub fn first(&self) -> Option<String> {

@@ -113,3 +113,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- dict "kubelet" $kubelet "users" $users "accounts" (uniq $accounts) "secrets" (uniq $secrets) | toJson }}
 {{- end }}
+
+{{/* Not empty where several replicas divide the work between them. */}}
+{{- define "outrigger.shares" -}}
+{{- if and .Values.shareCollection (gt (int .Values.replicas) 1) }}true{{ end }}
+{{- end }}

@@ -42,7 +42,10 @@ pub struct TargetStatus {
     pub last_duration_seconds: Option<f64>,
     /// Failures since the last success.
     pub failures: u32,
-    /// Seconds until the next tick; 0 if it is due or under way.
+    /// When another replica's tick brought rows for the last time; absent if none ever did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<Timestamp>,
+    /// Seconds until the next tick here; 0 if it is due or under way.
     pub due_in_seconds: f64,
 }
 
@@ -59,6 +62,7 @@ struct Last {
     failure: Option<(Timestamp, String)>,
     took: Option<Duration>,
     failures: u32,
+    heard: Option<Timestamp>,
     /// Since the start of all.
     due: Duration,
 }
@@ -92,6 +96,14 @@ impl Board {
         })
     }
 
+    /// Another replica brought rows: the target is well.
+    pub(super) fn brought(&self, job: &Job) {
+        self.on(job, |last| {
+            last.heard = Some(Timestamp::now());
+            last.failures = 0;
+        });
+    }
+
     /// Its failures are another version's.
     pub(super) fn forgive(&self, job: &Job) {
         self.on(job, |last| last.failures = 0);
@@ -117,6 +129,7 @@ impl Board {
                 last_error: last.failure.as_ref().map(|(_, error)| error.clone()),
                 last_duration_seconds: last.took.map(|took| took.as_secs_f64()),
                 failures: last.failures,
+                last_heard: last.heard,
                 due_in_seconds: last.due.saturating_sub(now).as_secs_f64(),
             };
             match status.last_mut() {

@@ -21,7 +21,7 @@ pub(super) fn kept(row: GuestRow) -> Row {
 }
 
 /// What stands between the outer brackets of a JSON object or array.
-fn inside(json: &[u8]) -> &[u8] {
+pub(crate) fn inside(json: &[u8]) -> &[u8] {
     let trimmed = json.trim_ascii();
     trimmed
         .get(1..trimmed.len().saturating_sub(1))

@@ -1,5 +1,7 @@
 //! Collectors over plugins that are plain functions, on a clock that only the tests move.
 
+mod shared;
+
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use outrigger_api::manifest::{Manifest, ObjectRule, ResourceName};
@@ -33,12 +35,17 @@ const GROUP: &str = "t.example.com";
 
 impl Bench {
     fn start(plugin: Installed, nodes: &[&str]) -> Self {
+        Self::start_as(plugin, nodes, |collectors| collectors)
+    }
+
+    fn start_as(plugin: Installed, nodes: &[&str], with: impl FnOnce(Collectors) -> Collectors) -> Self {
         let catalog = Arc::new(Catalog::new(Vec::new(), Arc::new(outrigger_storage::Nothing)));
         catalog.replace(vec![plugin]);
         let nodes = Arc::new(Nodes(watch::Sender::new(set(nodes))));
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let collectors = Arc::new(Collectors::new(catalog.clone(), nodes.clone(), Options::default(), metrics));
+        let collectors = with(Collectors::new(catalog.clone(), nodes.clone(), Options::default(), metrics));
+        let collectors = Arc::new(collectors);
         let stop = CancellationToken::new();
         let world = Arc::new(World::default());
         tokio::spawn(collectors.clone().run(Arc::new(Sea(world.clone())), stop.clone()));

@@ -145,6 +145,7 @@ impl World {
             registry: Arc::new(registry),
             version: VersionInfo::of("0.1.0", "", ""),
             plugins: None,
+            stream: None,
             endpoint: setup.behind.unwrap_or_else(|| Arc::clone(&endpoint) as Arc<dyn Endpoint>),
             limits: setup.limits,
             optional: setup.optional,

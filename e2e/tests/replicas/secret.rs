@@ -77,6 +77,7 @@ fn two_replicas_serve_under_one_authority() {
             Ok(())
         })?;
         ensure!(house.bundle("v1beta1")? == foreign, "it was touched");
+        house.patch("v1beta1", &json!({"spec": {"service": {"name": "metrics-server"}}}))?;
         house.serves()
     });
 }
@@ -102,7 +103,7 @@ fn what_is_missing_is_said_and_what_is_foreign_is_respected() {
         house.take_rights()?;
         let secret = "made-elsewhere";
         let server = house.replica("trust-3", [127, 96, 0, 64], secret, &[])?;
-        house.register(server.address(), &["v1"], &json!({}))?;
+        house.register(server.address(), &["v1", "v1beta1"], &json!({}))?;
         let says = |words: &str| {
             until(words, LATER, || {
                 server.program().runs()?;
@@ -152,7 +153,9 @@ fn what_is_missing_is_said_and_what_is_foreign_is_respected() {
         drop(server);
 
         // Nobody has registered anything: asked to, it does.
-        house.kubectl.run("delete apiservice v1.metrics.k8s.io")?;
+        house
+            .kubectl
+            .run("delete apiservice v1.metrics.k8s.io v1beta1.metrics.k8s.io")?;
         house
             .kubectl
             .run("create clusterrole register --verb=create --resource=apiservices.apiregistration.k8s.io")?;

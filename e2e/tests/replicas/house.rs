@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -27,11 +27,11 @@ pub(crate) struct House {
     pub(crate) control_plane: ControlPlane,
     pub(crate) kubectl: Kubectl,
     pub(crate) kubeconfig: PathBuf,
-    _fleet: Fleet,
+    pub(crate) fleet: Fleet,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The Service of several replicas: each new connection goes to the next one.
+/// The Service of several replicas: each new connection goes to the next one that takes it.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
@@ -52,7 +52,7 @@ impl House {
             control_plane,
             kubectl,
             kubeconfig,
-            _fleet: fleet,
+            fleet,
             _alone: alone,
         })
     }
@@ -68,10 +68,22 @@ impl House {
 
     /// A replica that keeps its authority in `secret`, as it begins.
     pub(crate) fn replica(&self, name: &str, address: [u8; 4], secret: &str, more: &[&str]) -> Result<Outrigger> {
+        self.slow_replica(name, address, 1, secret, more)
+    }
+
+    /// The same with so many seconds from one tick to the next.
+    pub(crate) fn slow_replica(
+        &self,
+        name: &str,
+        address: [u8; 4],
+        resolution: u32,
+        secret: &str,
+        more: &[&str],
+    ) -> Result<Outrigger> {
         let options = Options {
             name: name.to_owned(),
             address: Ipv4Addr::from(address),
-            resolution: 1,
+            resolution,
             plugins: vec![metrics_plugin()],
             arguments: [format!("--ca-secret=kube-system/{secret}")]
                 .into_iter()
@@ -133,24 +145,38 @@ impl House {
             ensure!(list["items"].as_array().is_some_and(|items| items.len() == 1), "{list}");
             Ok(())
         })?;
-        let top = self.kubectl.run("top node --no-headers")?;
-        ensure!(top.starts_with("ash"), "{top}");
-        Ok(())
+        // By the other version, whose APIService is looked at when its turn comes.
+        until("kubectl prints them", LATER, || {
+            let top = self.kubectl.run("top node --no-headers")?;
+            ensure!(top.starts_with("ash"), "{top}");
+            Ok(())
+        })
     }
 }
 
 impl Service {
     pub(crate) fn start(address: [u8; 4], replicas: [SocketAddr; 2]) -> Result<Self> {
+        Self::of(address, &Arc::new(Mutex::new(replicas.to_vec())))
+    }
+
+    /// Of replicas that come and go.
+    pub(crate) fn of(address: [u8; 4], replicas: &Arc<Mutex<Vec<SocketAddr>>>) -> Result<Self> {
+        let replicas = replicas.clone();
         let listener = runtime().block_on(TcpListener::bind((Ipv4Addr::from(address), 0)))?;
         let (address, turn) = (listener.local_addr()?, AtomicUsize::new(0));
         let task = runtime().spawn(async move {
             // Aborted with this task: the set owns the connections.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((mut client, _)) = listener.accept().await {
-                let to = replicas[turn.fetch_add(1, Ordering::Relaxed) % 2];
+                let mut all = replicas.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let first = turn.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
+                all.rotate_left(first);
                 connections.spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(to).await {
-                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    for to in all {
+                        if let Ok(mut server) = TcpStream::connect(to).await {
+                            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                            return;
+                        }
                     }
                 });
                 while connections.try_join_next().is_some() {}
