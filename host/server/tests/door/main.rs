@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod observation;
 mod optional;
+mod own_stream;
 mod refusals;
 mod slow;
 mod strangers;

@@ -24,7 +24,7 @@ use outrigger_auth::{
 use outrigger_server::authority::PemPair;
 use outrigger_server::{
     Authority, Body, Call, Certificates, Chain, ChainParts, Client, Drained, Endpoint, Health, Limits, Metrics, Named, Optional,
-    Server, ServerOptions, Source, Tls, TlsOptions, read,
+    OwnStream, Server, ServerOptions, Source, Tls, TlsOptions, read,
 };
 use prometheus_client::registry::Registry;
 use rustls::pki_types::pem::PemObject;
@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) files: Option<(PathBuf, PathBuf)>,
     /// Whom clients trust, if the certificate comes from files.
     pub(crate) serving_ca: Option<String>,
+    /// What other replicas listen to.
+    pub(crate) stream: Option<OwnStream>,
     /// What stands behind the door, if not [`Obedient`].
     pub(crate) behind: Option<Arc<dyn Endpoint>>,
 }
@@ -145,7 +147,7 @@ impl World {
             registry: Arc::new(registry),
             version: VersionInfo::of("0.1.0", "", ""),
             plugins: None,
-            stream: None,
+            stream: setup.stream,
             endpoint: setup.behind.unwrap_or_else(|| Arc::clone(&endpoint) as Arc<dyn Endpoint>),
             limits: setup.limits,
             optional: setup.optional,
