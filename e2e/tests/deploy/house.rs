@@ -90,14 +90,23 @@ pub(crate) fn one<'a>(documents: &'a [Value], kind: &str, name: &str) -> Result<
     Ok(first)
 }
 
-/// The arguments of every container of every Deployment.
+/// The arguments of every container of every Deployment, as a kubelet hands them over: a variable that the container has is put in.
 pub(crate) fn arguments(documents: &[Value]) -> Vec<Vec<String>> {
     let deployments = documents.iter().filter(|d| d["kind"] == "Deployment");
     let containers = deployments.flat_map(|d| d["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten());
     containers
         .map(|c| {
+            let variables = c["env"].as_array().into_iter().flatten();
+            let names: Vec<&str> = variables
+                .filter(|variable| variable["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP")
+                .filter_map(|variable| variable["name"].as_str())
+                .collect();
+            let put = |argument: &str| {
+                let put = |text: String, name: &&str| text.replace(&format!("$({name})"), "10.0.0.9");
+                names.iter().fold(argument.to_owned(), put)
+            };
             let arguments = c["args"].as_array().into_iter().flatten();
-            arguments.filter_map(|a| a.as_str().map(str::to_owned)).collect()
+            arguments.filter_map(|argument| argument.as_str().map(put)).collect()
         })
         .collect()
 }
