@@ -32,7 +32,7 @@ use crate::operator::Operator;
 use crate::own_series::OwnSeries;
 use crate::rights::Rights;
 use crate::stored_series::StoredSeries;
-use crate::{debug, flags, tidy};
+use crate::{debug, flags, memory, tidy};
 
 /// What a way of running plugs into the house.
 pub(crate) struct World {
@@ -186,6 +186,7 @@ impl Host {
             folder.follow(stop_folder).await;
         });
         tasks.spawn(self.collectors.clone().run(watches, stop.clone()));
+        tasks.spawn(memory::follow(self.catalog.clone(), stop.clone()));
     }
 
     /// Starts the controllers, which work while `leading`. `over` is cancelled when the last of them has ended after `stop`.

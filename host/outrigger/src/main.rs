@@ -14,6 +14,7 @@ mod laptop;
 mod leading;
 mod loader;
 mod means;
+mod memory;
 mod observation;
 mod observe;
 mod opening;
@@ -61,6 +62,12 @@ fn main() -> ExitCode {
     // Who asks doctor reads its report; what its clients would log is in there as a finding.
     let quiet = matches!(cli.verb, Verb::Doctor(_)) && cli.logging.verbosity == 0;
     log(&cli.logging, quiet);
+    // A server is small for long; who compiles is large for a moment, and has inherited what its parent said.
+    match cli.verb {
+        Verb::Serve(_) | Verb::Run(_) => memory::huge_pages(false),
+        Verb::Compile(_) => memory::huge_pages(true),
+        _ => {}
+    }
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
