@@ -176,7 +176,8 @@ impl Exposition<'_> {
             "gauge",
             0.0,
         );
-        let pods: [(&str, &str, fn(&Sample) -> f64); 3] = [
+        type Value = fn(&Sample) -> f64;
+        let pods: [(&str, &str, Value); 3] = [
             (
                 "pod_cpu_usage_seconds_total [STABLE] Cumulative cpu time consumed by the pod in core-seconds",
                 "counter",

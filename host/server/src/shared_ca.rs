@@ -723,7 +723,9 @@ mod tests {
         let clock = clock();
         let rival = Ca::create(HOUR * 3, clock()).unwrap().pems().clone();
         let over = Ca::create(HOUR, clock() - HOUR * 2).unwrap().pems().clone();
-        let cases: [(&str, Option<(Pems, bool)>, bool); 5] = [
+        /// A name, what the Secret holds and whether that is ours, and whether it is refused.
+        type Case = (&'static str, Option<(Pems, bool)>, bool);
+        let cases: [Case; 5] = [
             ("nothing", None, false),
             ("an empty one that is ours", Some((Pems::default(), true)), false),
             ("an empty one that is not", Some((Pems::default(), false)), true),

@@ -29,9 +29,13 @@ pub struct Feed {
 #[derive(Default)]
 struct Everything {
     jobs: Vec<(Job, Arc<Cell>, Instant)>,
-    rows: HashMap<(Arc<str>, Arc<str>), Vec<(Arc<str>, Arc<Entry>)>>,
+    /// By plugin and source.
+    rows: HashMap<(Arc<str>, Arc<str>), Vec<Of>>,
     snapshot: Option<Arc<Snapshot>>,
 }
+
+/// A row, and the plural of its resource.
+type Of = (Arc<str>, Arc<Entry>);
 
 /// A frame without a message.
 pub const EMPTY: Bytes = Bytes::from_static(&[0; 4]);

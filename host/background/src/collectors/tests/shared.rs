@@ -3,8 +3,11 @@
 use super::*;
 use crate::sharing::{NotTaken, Replicas};
 
+/// How many stand before it for a job.
+type Before = Box<dyn Fn(&str) -> usize + Send>;
+
 /// A replica's opinion of who stands before it, which the test changes.
-struct Line(watch::Sender<u64>, Mutex<Box<dyn Fn(&str) -> usize + Send>>);
+struct Line(watch::Sender<u64>, Mutex<Before>);
 
 impl Line {
     fn new(before: impl Fn(&str) -> usize + Send + 'static) -> Arc<Self> {
