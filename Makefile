@@ -12,7 +12,7 @@ GUESTS := $(PLUGINS:%=outrigger-plugin-%) $(EXAMPLES) $(TEST_GUESTS)
 GUEST_OUT := target/$(WASM)/guest
 
 .DEFAULT_GOAL := help
-.PHONY: help build guests run test unit e2e e2e-node bench bench-metrics soak fuzz lint fmt tools clean
+.PHONY: help build guests run test unit e2e e2e-node bench bench-metrics soak fuzz lint fmt image tools clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,10 +73,15 @@ lint: tools ## Formatting, clippy on host and guests, shell scripts
 	$(CARGO) clippy --locked --workspace --all-targets --features outrigger-e2e/cluster -- -D warnings
 	$(CARGO) clippy --locked --profile guest --target $(WASM) $(GUESTS:%=-p %) -- -D warnings
 	@scripts/need bash "bash: apt-get install bash"
-	@for f in $$(git grep -lE '^#!/usr/bin/env bash' -- scripts e2e .ci); do bash -n $$f || exit 1; done
+	@for f in $$(git grep -lE '^#!/usr/bin/env bash' -- scripts e2e deploy .ci); do bash -n $$f || exit 1; done
+	@scripts/need python3 "Python 3.11 or newer: see your distribution"
+	@for f in $$(git grep -lE '^#!/usr/bin/env python3' -- deploy); do python3 -c 'compile(open("'$$f'").read(), "'$$f'", "exec")' || exit 1; done
 
 fmt: ## Format all sources
 	$(CARGO) fmt --all
+
+image: tools ## Build target/image/oci: the container image for amd64 and arm64, without Docker; IMAGES="amd64" for one of them
+	@PLUGINS="$(PLUGINS)" deploy/image/build $(IMAGES)
 
 tools:
 	@scripts/need cargo "Rust with rustup: see rustup.rs (rust-toolchain.toml names the version, rustup fetches it)"
