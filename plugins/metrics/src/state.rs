@@ -2,7 +2,7 @@
 //!
 //! The host keeps the bytes and hands them back; it neither reads nor trusts them, and nor does this plugin: whatever is
 //! not exactly what [`State::write`] makes (another version, cut off, a number outside of what a sample can
-//! be) is an empty state, and costs one tick without rates. About 70 bytes a container: numbers are LEB128, an
+//! be) is an empty state, and costs one tick without rates. About 90 bytes a container: numbers are LEB128, an
 //! older sample is told by its distance from the newer. The size is bounded by the summary's, since every entity in it is
 //! written once.
 

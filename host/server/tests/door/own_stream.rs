@@ -67,10 +67,3 @@ async fn it_takes_no_seat_and_ends_when_the_server_drains() {
     while let Some(Ok(_)) = body.frame().await {}
     assert_eq!(world.done.await.unwrap().cut_off, 0);
 }
-
-#[tokio::test]
-async fn where_nobody_shares_there_is_no_such_path() {
-    let world = World::start().await;
-    let mut alice = world.connect(Protocol::H2, world.client("alice", None)).await;
-    assert_eq!(alice.get(PATH, &[]).await.code, 404);
-}

@@ -179,7 +179,7 @@ fn state_is_small() {
         paper = Paper::new();
     }
     println!("{} bytes for 220 containers", state.len());
-    assert!(state.len() < 220 * 90, "{}", state.len());
+    assert!(state.len() < 220 * 96, "{}", state.len());
     assert_eq!(State::read(&state).containers(), 220);
 }
 
