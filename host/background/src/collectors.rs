@@ -286,7 +286,8 @@ impl Collectors {
             .retain(|plugin, _| snapshot.plugins().contains_key(plugin));
         self.wards.retain(&snapshot);
         running.jobs.retain(|job, token| {
-            let keep = wanted.contains_key(job);
+            // One that has ended by itself is started anew.
+            let keep = wanted.contains_key(job) && !token.is_cancelled();
             if !keep {
                 token.cancel();
             }

@@ -250,7 +250,7 @@ impl Replicas {
             Some(place) => place,
             None => (0..self.places.len()).find(free).ok_or_else(|| {
                 format!(
-                    "all {} places are taken; more replicas do not share the work, run fewer of them",
+                    "all {} places are taken; the others do not hear of this replica, and ask for its part too; run fewer of them",
                     self.places.len()
                 )
             })?,
@@ -489,17 +489,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_is_alone_and_says_so() {
+    async fn who_finds_no_place_is_not_known_to_the_others() {
         let shelf = Arc::new(Shelf::default());
         let all: Vec<One> = (1..=3).map(|port| start(&shelf, port)).collect();
         seconds(20).await;
         let fourth = start(&shelf, 4);
         seconds(10).await;
         assert_eq!(live(&fourth), [1, 2, 3, 4], "it knows the others");
-        assert_eq!(
-            live(&all[0]),
-            [1, 2, 3],
-            "they do not know it, and ask for everything themselves"
-        );
+        assert_eq!(live(&all[0]), [1, 2, 3], "they do not know it, and ask for its part too");
     }
 }

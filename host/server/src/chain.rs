@@ -344,7 +344,7 @@ impl Chain {
         };
         track.series = Some(self.metrics.series(&info, &parts, || self.endpoint.serves(&info)));
         track.long_running = long_running::is(&info)
-            || self.stream.as_ref().is_some_and(|stream| stream.path == info.path)
+            || self.stream_at(&info.path).is_some()
             || (!info.subresource.is_empty() && self.endpoint.stays_open(&info));
         if let Some(retry_after) = &self.optional.retry_after {
             match retry_after.enter(&info.path, &parts.headers) {
@@ -551,9 +551,19 @@ impl Chain {
         Ok(notebook)
     }
 
+    fn stream_at(&self, path: &str) -> Option<&OwnStream> {
+        self.stream.as_ref().filter(|stream| stream.path == path)
+    }
+
     /// The paths that are the server's own.
     fn own(&self, info: &RequestInfo, parts: &Parts) -> Option<Result<Response<Body>, Status>> {
         let path = info.path.as_str();
+        if let Some(stream) = self.stream_at(path) {
+            return Some(match parts.method {
+                Method::GET => Ok(Response::new((stream.open)())),
+                _ => Err(Status::method_not_allowed()),
+            });
+        }
         match path {
             "/metrics" => Some(exposition::answer(&self.registry, &parts.headers)),
             "/metrics/slis" => Some(exposition::answer(self.health.slis(), &parts.headers)),
@@ -565,12 +575,6 @@ impl Chain {
                 let json = HeaderValue::from_static("application/json");
                 response.headers_mut().insert(header::CONTENT_TYPE, json);
                 Ok(response)
-            }),
-            _ if self.stream.as_ref().is_some_and(|stream| stream.path == path) => self.stream.as_ref().map(|stream| {
-                if parts.method != Method::GET {
-                    return Err(Status::method_not_allowed());
-                }
-                Ok(Response::new((stream.open)()))
             }),
             _ if path.starts_with("/version") => version::answer(path, parts, &self.version),
             _ => {

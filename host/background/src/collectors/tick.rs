@@ -93,9 +93,13 @@ impl Collectors {
             let next = schedule::next(due, now, interval).saturating_add(interval.saturating_mul(intervals.saturating_sub(1)));
             turn.ticked(now, ended == Ended::Well, next);
         }
-        let known = self.memories().get(&job).is_some_and(|known| Arc::ptr_eq(known, &memory));
-        if known {
-            self.memories().remove(&job);
+        // Whoever assigns may not have seen that the plugin was gone, if it is back by now: this job is over all the same.
+        gone.cancel();
+        {
+            let mut memories = self.memories();
+            if memories.get(&job).is_some_and(|known| Arc::ptr_eq(known, &memory)) {
+                memories.remove(&job);
+            }
         }
         ward.forget(&job.target);
         board.forget(&job);

@@ -175,3 +175,17 @@ async fn a_listener_that_is_too_slow_is_told_what_there_is() {
     assert!(heard < 1_100, "{heard} of 2,000");
     assert_eq!(one.rows(), two.rows());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_is_gone_for_a_moment_is_collected_again() {
+    let line = Line::new(|_| 0);
+    let one = replica(counting("1"), &["a"], &line);
+    seconds(1).await;
+    // In this order: the job looks and finds no plugin, the plugin is back, and only then those who assign look.
+    line.now(|_| 0);
+    let catalog = one.catalog.clone();
+    tokio::spawn(async move { catalog.replace(vec![counting("1").installed("p.wasm")]) });
+    one.catalog.replace(Vec::new());
+    seconds(25).await;
+    assert_eq!(one.rows(), [r#"a "ticks":3"#]);
+}
