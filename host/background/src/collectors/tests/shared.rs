@@ -181,11 +181,11 @@ async fn a_plugin_that_is_gone_for_a_moment_is_collected_again() {
     let line = Line::new(|_| 0);
     let one = replica(counting("1"), &["a"], &line);
     seconds(1).await;
-    // In this order: the job looks and finds no plugin, the plugin is back, and only then those who assign look.
+    // One after the other: the plugin goes, the job looks and finds none, the plugin is back; and only then those who assign look.
+    let (gone, back) = (one.catalog.clone(), one.catalog.clone());
+    tokio::spawn(async move { gone.replace(Vec::new()) });
     line.now(|_| 0);
-    let catalog = one.catalog.clone();
-    tokio::spawn(async move { catalog.replace(vec![counting("1").installed("p.wasm")]) });
-    one.catalog.replace(Vec::new());
+    tokio::spawn(async move { back.replace(vec![counting("1").installed("p.wasm")]) });
     seconds(25).await;
     assert_eq!(one.rows(), [r#"a "ticks":3"#]);
 }
